@@ -1,0 +1,263 @@
+//! Charging: all items or none.
+
+use smallvec::SmallVec;
+
+use crate::count::{Held, Plan};
+use crate::decision::{Decision, Denial, Retry, Status};
+use crate::engine::{Counts, Note, Place, check_items};
+use crate::error::Error;
+use crate::key::Key;
+use crate::limit::{Limit, LimitIndex};
+use crate::policy::MAX_WINDOW;
+use crate::receipt::{IdempotencyNote, LimitRef, Part, Receipt};
+use crate::store::{ChargeRequest, Idempotency, Item, Statuses};
+use crate::time::{Timestamp, micros};
+
+/// The items of one request that charge the same count, summed.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    /// The first item's place in the request.
+    pub(super) item: usize,
+    pub(super) limit: &'a Limit,
+    pub(super) index: LimitIndex,
+    pub(super) place: Place<'a>,
+    pub(super) cost: u64,
+}
+
+pub(super) type Lines<'a> = SmallVec<[Line<'a>; 2]>;
+
+/// A count taken out for a line.
+pub(super) struct Taken<'a> {
+    pub(super) line: Line<'a>,
+    held: Option<Held>,
+    verdict: Result<(Plan, Status), (Retry, Status)>,
+}
+
+impl Taken<'_> {
+    pub(super) fn denies(&self) -> bool {
+        self.verdict.is_err()
+    }
+}
+
+/// Takes every item of the request at `now`, or none.
+///
+/// # Errors
+/// [`Error::is_invalid`] for no items, a cost of 0, a key too long, or an idempotency key that is not
+/// of its form; [`Error::is_conflict`] when the idempotency key has billed another charge, or one name
+/// stands for two limits; [`Error::is_full`]. Nothing has happened then.
+pub fn charge(
+    counts: &mut impl Counts,
+    request: &ChargeRequest<'_>,
+    now: Timestamp,
+    random: &mut impl FnMut() -> u64,
+) -> Result<Decision, Error> {
+    check_items(request.items)?;
+    let lines = sum(counts, request.items)?;
+    if let Some(idempotency) = &request.idempotency {
+        let scope = check_idempotency(idempotency, request.items)?;
+        if let Some(note) = counts.take_note(scope.key, idempotency.key) {
+            if now.as_micros() < note.expires_at {
+                let replayed = replay(counts, &note, &lines, scope, idempotency);
+                counts.put_note(scope.key, idempotency.key, Some(note));
+                return replayed.map(Decision::Allowed);
+            }
+            // A note that has run out is forgotten by having been taken.
+        }
+    }
+    let taken = take(counts, lines, now, random);
+    if taken.iter().any(Taken::denies) {
+        return Ok(Decision::Denied(deny(counts, taken)));
+    }
+    let note_bytes = request
+        .idempotency
+        .map_or(0, |idempotency| size_of::<Note>() + idempotency.key.len() + taken.len() * size_of::<Part>());
+    let (parts, statuses) = apply(counts, taken, note_bytes, now)?;
+    let mut receipt = Receipt::new(counts.identity().tag(), now, parts, statuses);
+    if let Some(idempotency) = &request.idempotency {
+        let scope = request.items[idempotency.scope].key;
+        let note = Note {
+            expires_at: now.as_micros() + micros(idempotency.lifetime),
+            charged_at: now,
+            parts: receipt.parts.clone(),
+        };
+        counts.put_note(scope, idempotency.key, Some(note));
+        receipt.idempotency = Some(note_of(scope.into(), idempotency));
+    }
+    Ok(Decision::Allowed(receipt))
+}
+
+/// Takes out the count of every line and decides it.
+pub(super) fn take<'a>(
+    counts: &mut impl Counts,
+    lines: Lines<'a>,
+    now: Timestamp,
+    random: &mut impl FnMut() -> u64,
+) -> SmallVec<[Taken<'a>; 2]> {
+    lines
+        .into_iter()
+        .map(|line| {
+            let held = counts.take(line.place);
+            let verdict = Held::decide(held.as_ref(), line.limit, line.cost, now.as_micros(), random());
+            Taken { line, held, verdict }
+        })
+        .collect()
+}
+
+/// Puts everything back as it was; the denial says what each limit answered.
+pub(super) fn deny(counts: &mut impl Counts, taken: SmallVec<[Taken<'_>; 2]>) -> Denial {
+    let mut statuses = Statuses::new();
+    for Taken { line, held, verdict } in taken {
+        if held.is_some() {
+            counts.put(line.place, held);
+        }
+        statuses.push(match verdict {
+            Ok((_, status)) => status.of_item(line.item, None),
+            Err((retry, status)) => status.of_item(line.item, Some(retry)),
+        });
+    }
+    Denial::new(statuses)
+}
+
+/// Charges every line that was found to fit; or, when there is no room for them and `further_bytes`,
+/// puts everything back.
+pub(super) fn apply(
+    counts: &mut impl Counts,
+    taken: SmallVec<[Taken<'_>; 2]>,
+    further_bytes: usize,
+    now: Timestamp,
+) -> Result<(SmallVec<[Part; 1]>, Statuses), Error> {
+    let places: SmallVec<[Place<'_>; 2]> = taken.iter().map(|taken| taken.line.place).collect();
+    let growth: usize = taken.iter().map(|taken| growth(taken.held.as_ref(), taken.line.limit)).sum();
+    let mut plans = SmallVec::<[(Line<'_>, Plan); 2]>::new();
+    // Put back first: a store may count what it holds when it is asked for room.
+    for Taken { line, held, verdict } in taken {
+        if held.is_some() {
+            counts.put(line.place, held);
+        }
+        if let Ok((plan, _)) = verdict {
+            plans.push((line, plan));
+        }
+    }
+    counts.reserve(&places, growth + further_bytes)?;
+    let mut parts = SmallVec::new();
+    let mut statuses = Statuses::new();
+    for (line, plan) in plans {
+        let held = counts.take(line.place);
+        let (held, grant) = Held::charge(held, line.limit, plan);
+        statuses.push(Held::peek(Some(&held), line.limit, now.as_micros()).of_item(line.item, None));
+        counts.put(line.place, Some(held));
+        parts.push(Part {
+            limit: LimitRef::Index(line.index.limit),
+            key: line.place.key.into(),
+            cost: line.cost,
+            instance: grant.instance,
+            last: grant.last,
+            refunded: 0,
+            tops_up: None,
+        });
+    }
+    Ok((parts, statuses))
+}
+
+/// The items, those of one count summed in the place of the first.
+fn sum<'a>(counts: &impl Counts, items: &'a [Item<'a>]) -> Result<Lines<'a>, Error> {
+    let mut lines = Lines::new();
+    for (at, item) in items.iter().enumerate() {
+        check_cost(item)?;
+        let index = counts.identity().index_of(item.limit);
+        let place = Place { name: index.name, key: item.key };
+        match lines.iter_mut().find(|line| line.place.name == place.name) {
+            Some(line) if line.index.limit != index.limit => {
+                return Err(Error::conflict(format!(
+                    "one charge names two limits `{}`: {} and {}",
+                    item.limit.name(),
+                    line.limit.policy(),
+                    item.limit.policy()
+                )));
+            }
+            _ => {}
+        }
+        match lines.iter_mut().find(|line| line.place == place) {
+            Some(line) => line.cost = line.cost.saturating_add(item.cost),
+            None => lines.push(Line { item: at, limit: item.limit, index, place, cost: item.cost }),
+        }
+    }
+    Ok(lines)
+}
+
+pub(crate) fn check_cost(item: &Item<'_>) -> Result<(), Error> {
+    if item.cost == 0 {
+        return Err(Error::invalid(format!(
+            "a cost of 0 for the limit `{}`; charge at least 1, or peek",
+            item.limit.name()
+        )));
+    }
+    Ok(())
+}
+
+fn check_idempotency<'a>(idempotency: &Idempotency<'_>, items: &'a [Item<'a>]) -> Result<&'a Item<'a>, Error> {
+    let length = idempotency.key.len();
+    if !(1..=255).contains(&length) {
+        return Err(Error::invalid(format!("an idempotency key of {length} bytes; 1 to 255 are taken")));
+    }
+    let lifetime = idempotency.lifetime;
+    if micros(lifetime) == 0 || lifetime > MAX_WINDOW {
+        return Err(Error::invalid(format!(
+            "an idempotency key remembered for {lifetime:?}; from a microsecond to a century is taken"
+        )));
+    }
+    items.get(idempotency.scope).ok_or_else(|| {
+        Error::invalid(format!(
+            "an idempotency key scoped to item {} of a charge of {}",
+            idempotency.scope,
+            items.len()
+        ))
+    })
+}
+
+/// The receipt of the charge that `note` remembers, if it is the same charge.
+fn replay(
+    counts: &impl Counts,
+    note: &Note,
+    lines: &Lines<'_>,
+    scope: &Item<'_>,
+    idempotency: &Idempotency<'_>,
+) -> Result<Receipt, Error> {
+    let identity = counts.identity();
+    let name = |part: &Part| match &part.limit {
+        LimitRef::Index(index) => identity.index(*index).map(|index| index.name),
+        LimitRef::Name(name) => identity.by_name(name).map(|(_, index)| index.name),
+    };
+    let same = |line: &Line<'_>| {
+        let charged = |part: &&Part| name(part) == Some(line.place.name) && part.key.as_ref() == line.place.key;
+        note.parts.iter().find(charged).is_some_and(|part| part.cost == line.cost)
+    };
+    if note.parts.len() != lines.len() || !lines.iter().all(same) {
+        return Err(Error::conflict(
+            "the idempotency key has billed a charge of other limits, keys or costs; use a new one",
+        ));
+    }
+    let mut receipt = Receipt::new(identity.tag(), note.charged_at, note.parts.clone(), Statuses::new());
+    receipt.idempotency = Some(note_of(scope.key.into(), idempotency));
+    receipt.replay = true;
+    Ok(receipt)
+}
+
+fn note_of(scope: Key, idempotency: &Idempotency<'_>) -> Box<IdempotencyNote> {
+    Box::new(IdempotencyNote { scope, key: idempotency.key.into() })
+}
+
+/// Bytes on the heap by which a charge may grow a count.
+fn growth(held: Option<&Held>, limit: &Limit) -> usize {
+    use crate::algorithm::entries::Entry;
+    use crate::count::Count;
+    use crate::policy::Algorithm;
+    match (limit.policy().algorithm(), held) {
+        (Algorithm::Log(_) | Algorithm::Concurrency(_), Some(Held { count: Count::Entries(roll), .. })) => {
+            let grows = roll.entries.len() == roll.entries.capacity();
+            if grows { roll.entries.capacity() * size_of::<Entry>() } else { 0 }
+        }
+        (Algorithm::Log(_) | Algorithm::Concurrency(_), None) => 4 * size_of::<Entry>(),
+        _ => 0,
+    }
+}

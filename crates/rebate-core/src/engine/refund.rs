@@ -1,0 +1,81 @@
+//! Refunding: up to an absolute total of each part.
+
+use smallvec::SmallVec;
+
+use crate::algorithm::Returned;
+use crate::count::Held;
+use crate::decision::{PartRefund, Refund, Status};
+use crate::engine::{Counts, check_receipt, counts_place};
+use crate::error::Error;
+use crate::receipt::{Part, Receipt};
+use crate::store::RefundRequest;
+use crate::time::Timestamp;
+
+/// Gives back up to the totals of the request at `now`.
+///
+/// # Errors
+/// [`Error::is_other_store`] when the receipt is another store's, [`Error::is_invalid`] when there is
+/// not one total for each part. Nothing has happened then.
+pub fn refund(counts: &mut impl Counts, request: &RefundRequest<'_>, now: Timestamp) -> Result<Refund, Error> {
+    let receipt = request.receipt;
+    check_receipt(counts.identity(), receipt)?;
+    if request.totals.len() != receipt.parts.len() {
+        return Err(Error::invalid(format!(
+            "{} totals for a receipt of {} parts; give one for each",
+            request.totals.len(),
+            receipt.parts.len()
+        )));
+    }
+    let mut parts = SmallVec::new();
+    for (at, (part, &total)) in receipt.parts.iter().zip(request.totals).enumerate() {
+        let (returned, status) = give_back(counts, part, total, now);
+        parts.push(PartRefund {
+            given_back: returned.now,
+            in_all: returned.in_all.max(part.refunded),
+            expired: returned.expired,
+            status: status.map(|status| status.of_item(at, None)),
+        });
+    }
+    note_refunds(counts, receipt, parts.iter().map(|part: &PartRefund| part.in_all));
+    Ok(Refund { parts })
+}
+
+/// Gives back up to `total` of one part; the status is that after it.
+pub(super) fn give_back(
+    counts: &mut impl Counts,
+    part: &Part,
+    total: u64,
+    now: Timestamp,
+) -> (Returned, Option<Status>) {
+    let Some((limit, place)) = counts_place(counts.identity(), part) else {
+        return (Returned::EXPIRED, None);
+    };
+    let Some(mut held) = counts.take(place) else {
+        return (Returned::EXPIRED, Some(Held::peek(None, &limit, now.as_micros())));
+    };
+    let limit = held.limit.clone();
+    let returned = held.refund(part.instance, part.units(), total, now.as_micros());
+    let held = (!returned.closed).then_some(held);
+    let status = Held::peek(held.as_ref(), &limit, now.as_micros());
+    counts.put(place, held);
+    (returned, Some(status))
+}
+
+/// Notes in the idempotency key's memory what has been given back in all of each first part; once that
+/// is everything, the key is free again.
+pub(super) fn note_refunds(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item = u64>) {
+    let Some(idempotency) = &receipt.idempotency else { return };
+    let scope = idempotency.scope.as_ref();
+    let Some(mut note) = counts.take_note(scope, &idempotency.key) else { return };
+    let billed_this = match (note.parts.first(), receipt.parts.first()) {
+        (Some(noted), Some(part)) => (noted.instance, noted.last) == (part.instance, part.last),
+        _ => false,
+    };
+    if billed_this {
+        for (part, in_all) in note.parts.iter_mut().zip(in_all) {
+            part.refunded = part.refunded.max(in_all);
+        }
+    }
+    let freed = billed_this && note.parts.iter().all(|part| part.refunded >= part.cost);
+    counts.put_note(scope, &idempotency.key, (!freed).then_some(note));
+}

@@ -1,0 +1,273 @@
+//! Limits: a policy under a name, and what a store writes down about limits.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, OnceLock, RwLock};
+
+use crate::error::Error;
+use crate::policy::Policy;
+
+/// The longest name of a limit, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+/// The longest name of a store, in bytes.
+pub const MAX_STORE_NAME_BYTES: usize = 16;
+
+/// A policy under a name. Cheap to clone; make it once and keep it.
+///
+/// A count is identified by the limit's name, the group and the key: two services that share a store
+/// and a name share the count. Register a limit of its own with each [`Limiter`](crate::Limiter):
+/// a second limiter takes a slower path for it.
+///
+/// ```
+/// use rebate_core::Limit;
+///
+/// let limit = Limit::new("generate", "10/month")?;
+/// assert_eq!(limit.policy().quota(), 10);
+/// # Ok::<(), rebate_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Limit {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    policy: Policy,
+    /// Where the first limiter and store that met this limit keep it, so that a charge need not look
+    /// its name up.
+    home: OnceLock<Home>,
+    fallback: Fallback,
+    name: Box<str>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Home {
+    pub(crate) limiter: u64,
+    pub(crate) store: u64,
+    pub(crate) index: LimitIndex,
+}
+
+/// What happens to a charge of a limit while the store is unavailable or full. In a charge of
+/// several limits the strictest decides: an error before a denial before letting it pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Fallback {
+    /// The request passes, [unchecked](crate::Decision::Unchecked).
+    Allow,
+    /// The request is denied.
+    Deny,
+    /// The caller gets the error.
+    #[default]
+    Error,
+}
+
+impl Limit {
+    /// A limit of `policy` (see [`Policy::parse`]) under `name`: 1 to 64 visible ASCII characters
+    /// other than `"` and `\`, so that it can stand in a header.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when the name or the policy is not of that form.
+    pub fn new(name: &str, policy: &str) -> Result<Self, Error> {
+        Self::of(name, Policy::parse(policy)?)
+    }
+
+    /// A limit of a policy built in code.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when the name is not of the form that [`Limit::new`] takes.
+    pub fn of(name: &str, policy: Policy) -> Result<Self, Error> {
+        check_name("a limit's name", name, MAX_NAME_BYTES)?;
+        Ok(Self::build(name.into(), policy, Fallback::default()))
+    }
+
+    /// The same limit with another fallback.
+    #[must_use]
+    pub fn with_fallback(&self, fallback: Fallback) -> Self {
+        Self::build(self.inner.name.clone(), self.inner.policy.clone(), fallback)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its policy.
+    #[inline]
+    pub fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    /// What happens while the store is unavailable or full.
+    pub fn fallback(&self) -> Fallback {
+        self.inner.fallback
+    }
+
+    #[inline]
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.inner.home.get()
+    }
+
+    pub(crate) fn settle_home(&self, home: Home) {
+        // A limit that has a home keeps it; others look it up by name.
+        let _ = self.inner.home.set(home);
+    }
+
+    fn build(name: Box<str>, policy: Policy, fallback: Fallback) -> Self {
+        Limit { inner: Arc::new(Inner { policy, home: OnceLock::new(), fallback, name }) }
+    }
+}
+
+impl PartialEq for Limit {
+    /// Whether name and policy are the same.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner) || (self.name() == other.name() && self.policy() == other.policy())
+    }
+}
+
+impl fmt::Debug for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Limit({}: {})", self.name(), self.policy())
+    }
+}
+
+impl fmt::Display for Limit {
+    /// `name: policy`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name(), self.policy())
+    }
+}
+
+/// A limit's place in a store's registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LimitIndex {
+    /// Stands for this name with this policy.
+    pub limit: u32,
+    /// Stands for the name alone, whatever the policy: what identifies a count.
+    pub name: u32,
+}
+
+/// A store's name and the limits it has met. Every store keeps one.
+///
+/// Its tag is random, so receipts cannot be taken for those of another store of the process.
+pub struct Identity {
+    name: Box<str>,
+    tag: u64,
+    registry: RwLock<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    limits: Vec<(Limit, LimitIndex)>,
+    /// Every limit ever met under a name, the latest last.
+    by_name: HashMap<Box<str>, Vec<u32>>,
+}
+
+impl Identity {
+    /// The identity of a store that is called `name` in its receipts: 1 to 16 visible ASCII
+    /// characters other than `"` and `\`. Choose a name that says which store it is, never its URL.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when the name is not of that form.
+    pub fn new(name: &str) -> Result<Self, Error> {
+        check_name("a store's name", name, MAX_STORE_NAME_BYTES)?;
+        let tag = RandomState::new().hash_one(name) | 1;
+        Ok(Identity { name: name.into(), tag, registry: RwLock::default() })
+    }
+
+    /// The store's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Random, never 0: tells this store's receipts from those of others in the process.
+    #[inline]
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// The place of `limit`, which is entered when it is new.
+    #[inline]
+    pub fn index_of(&self, limit: &Limit) -> LimitIndex {
+        match limit.home() {
+            Some(home) if home.store == self.tag => home.index,
+            _ => self.enter(limit, 0),
+        }
+    }
+
+    /// The limit at a place.
+    pub fn limit(&self, index: u32) -> Option<Limit> {
+        self.read(|registry| registry.limits.get(index as usize).map(|(limit, _)| limit.clone()))
+    }
+
+    /// The place of the limit with this number.
+    pub fn index(&self, index: u32) -> Option<LimitIndex> {
+        self.read(|registry| registry.limits.get(index as usize).map(|&(_, index)| index))
+    }
+
+    /// The limit last entered under a name, and its place.
+    pub fn by_name(&self, name: &str) -> Option<(Limit, LimitIndex)> {
+        self.read(|registry| {
+            let latest = *registry.by_name.get(name)?.last()?;
+            registry.limits.get(latest as usize).cloned()
+        })
+    }
+
+    /// Enters `limit` on behalf of the limiter with the tag `limiter` (0 for none).
+    #[cold]
+    pub(crate) fn enter(&self, limit: &Limit, limiter: u64) -> LimitIndex {
+        let find = |registry: &Registry| {
+            let places = registry.by_name.get(limit.name())?;
+            let same = |place: &&u32| registry.limits[**place as usize].0 == *limit;
+            places.iter().rev().find(same).map(|&place| registry.limits[place as usize].1)
+        };
+        if let Some(index) = self.read(find) {
+            limit.settle_home(Home { limiter, store: self.tag, index });
+            return index;
+        }
+        let mut registry = self.registry.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let index = match find(&registry) {
+            Some(index) => index,
+            None => {
+                let place = registry.limits.len() as u32;
+                let places = registry.by_name.entry(limit.name().into()).or_default();
+                places.push(place);
+                let index = LimitIndex { limit: place, name: places[0] };
+                registry.limits.push((limit.clone(), index));
+                index
+            }
+        };
+        drop(registry);
+        limit.settle_home(Home { limiter, store: self.tag, index });
+        index
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
+        look(&self.registry.read().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.name)
+    }
+}
+
+fn check_name(what: &str, name: &str, longest: usize) -> Result<(), Error> {
+    if name.is_empty() {
+        return Err(Error::invalid(format!("{what} is empty; give 1 to {longest} characters")));
+    }
+    if name.len() > longest {
+        return Err(Error::invalid(format!("{what} has {} bytes; at most {longest} are taken", name.len())));
+    }
+    match name.char_indices().find(|&(_, c)| !matches!(c, ' '..='~') || c == '"' || c == '\\') {
+        Some((at, c)) => {
+            Err(Error::at(name, at, format!("{what} cannot hold {c:?}: visible ASCII other than `\"` and `\\` only")))
+        }
+        None if name.starts_with(' ') || name.ends_with(' ') => {
+            Err(Error::invalid(format!("{what} begins or ends with a space: `{name}`")))
+        }
+        None => Ok(()),
+    }
+}

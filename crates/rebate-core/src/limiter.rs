@@ -1,0 +1,347 @@
+//! The limiter: what callers see.
+
+mod now;
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex};
+
+use smallvec::SmallVec;
+
+use crate::decision::{Decision, Denial, PartRefund, Refund, Renewal, Settlement, Shortfall, Status, Unchecked};
+use crate::error::Error;
+use crate::guard::Guard;
+use crate::key::KeyRef;
+use crate::limit::{Fallback, Limit};
+use crate::policy::Policy;
+use crate::receipt::{Part, Receipt};
+use crate::store::{
+    ChargeRequest, Cursor, Idempotency, Item, ListRequest, Page, RefundRequest, SettleReply, SettleRequest, Statuses,
+    Store,
+};
+use crate::token::{self, Signing};
+
+/// Charges and refunds limits in a store. Cheap to clone; clones share the store.
+///
+/// Every method that ends in `_now` is the same without a future, for stores that answer without
+/// waiting (memory).
+pub struct Limiter<S> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    store: S,
+    /// Random, never 0: tells limits that were registered here.
+    tag: u64,
+    /// What each name stands for in this limiter.
+    names: Mutex<HashMap<Box<str>, Limit>>,
+    signing: Signing,
+}
+
+impl<S: Store> Limiter<S> {
+    /// A limiter over `store`, whose receipts' tokens are not signed: keep them on the server.
+    pub fn new(store: S) -> Self {
+        Self::with_signing(store, Signing::None)
+    }
+
+    /// A limiter whose tokens are signed with HMAC-SHA-256 under `secret`, and which refuses tokens
+    /// that are not. Every process that reads them needs the same secret, of at least 16 bytes.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when the secret is shorter.
+    #[cfg(feature = "signed")]
+    pub fn signed(store: S, secret: &[u8]) -> Result<Self, Error> {
+        Ok(Self::with_signing(store, Signing::with_secret(secret)?))
+    }
+
+    fn with_signing(store: S, signing: Signing) -> Self {
+        let tag = RandomState::new().hash_one("limiter") | 1;
+        Limiter { shared: Arc::new(Shared { store, tag, names: Mutex::default(), signing }) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    /// Makes and registers a limit: `limiter.limit("generate", "10/month")`.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] as [`Limit::new`]; [`Error::is_conflict`] as [`Limiter::register`].
+    pub fn limit(&self, name: &str, policy: &str) -> Result<Limit, Error> {
+        self.register(&Limit::new(name, policy)?)
+    }
+
+    /// Registers a limit built in code. Charging a limit registers it too; this says early whether its
+    /// name is taken.
+    ///
+    /// # Errors
+    /// [`Error::is_conflict`] when the name stands for another policy in this limiter.
+    pub fn register(&self, limit: &Limit) -> Result<Limit, Error> {
+        self.enter(limit, false)?;
+        Ok(limit.clone())
+    }
+
+    /// Lets `limit`'s name stand for it from now on. What was used under the name stays used when only
+    /// the quota differs (of a bucket, burst or rate); else the limit's counts start afresh and
+    /// their receipts expire.
+    pub fn replace(&self, limit: &Limit) {
+        // Replacing cannot conflict.
+        let _ = self.enter(limit, true);
+    }
+
+    /// Charges one unit of `limit` to `key`.
+    ///
+    /// # Errors
+    /// See [`Error`]. While the store is unavailable or full the limit's [`Fallback`] decides.
+    pub async fn charge<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Decision, Error> {
+        self.charge_all(&[Item::new(limit, key)]).await
+    }
+
+    /// Charges every item, or none. Items of the same limit and key are summed.
+    ///
+    /// ```
+    /// # use rebate_core::{Item, Limiter, Error, Store, Decision};
+    /// # async fn example(limiter: &Limiter<impl Store>) -> Result<(), Error> {
+    /// let hour = limiter.limit("hour", "100/hour")?;
+    /// let day = limiter.limit("day", "1000/day")?;
+    /// let decision = limiter.charge_all(&[Item::new(&hour, "user:42"), Item::new(&day, "user:42").cost(3)]).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`]. While the store is unavailable or full the limits' [`Fallback`] decides.
+    pub async fn charge_all(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
+        self.ready(items)?;
+        let request = ChargeRequest { items, idempotency: None };
+        self.fall_back(items, self.shared.store.charge(&request).await)
+    }
+
+    /// Charges every item or none, billed once however often it is sent with the same key.
+    ///
+    /// # Errors
+    /// As [`Limiter::charge_all`]; [`Error::is_conflict`] when the key has billed another charge.
+    pub async fn charge_once(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
+        self.ready(items)?;
+        let request = ChargeRequest { items, idempotency: Some(idempotency) };
+        self.fall_back(items, self.shared.store.charge(&request).await)
+    }
+
+    /// Gives back the whole receipt.
+    ///
+    /// Repeating it changes nothing. After an error the receipt is as usable as before.
+    ///
+    /// # Errors
+    /// See [`Error`]. That the receipt's window is gone is no error; the answer says so.
+    pub async fn refund(&self, receipt: &mut Receipt) -> Result<Refund, Error> {
+        let totals = whole(receipt);
+        self.refund_parts(receipt, &totals).await
+    }
+
+    /// Gives back units of every part until `total` of it have been given back in all.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn refund_up_to(&self, receipt: &mut Receipt, total: u64) -> Result<Refund, Error> {
+        let totals = each(receipt, total);
+        self.refund_parts(receipt, &totals).await
+    }
+
+    /// Gives back units until of each part its own total has been given back in all: one total for
+    /// each part, in their order; 0 leaves a part alone.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::is_invalid`] when there is not one total for each part.
+    pub async fn refund_parts(&self, receipt: &mut Receipt, totals: &[u64]) -> Result<Refund, Error> {
+        let answer = self.shared.store.refund(&RefundRequest { receipt, totals }).await?;
+        note_refund(receipt, &answer);
+        Ok(answer)
+    }
+
+    /// Makes each part of the receipt hold `cost` units: gives back what was too much, or charges what
+    /// is missing in the window current now, as a further part of the receipt.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn settle(&self, receipt: &mut Receipt, cost: u64, shortfall: Shortfall) -> Result<Settlement, Error> {
+        let costs = first_parts(receipt, cost);
+        self.settle_parts(receipt, &costs, shortfall).await
+    }
+
+    /// The same with a true cost of its own for each part that was charged at first.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::is_invalid`] when there is not one cost for each such part.
+    pub async fn settle_parts(
+        &self,
+        receipt: &mut Receipt,
+        costs: &[u64],
+        shortfall: Shortfall,
+    ) -> Result<Settlement, Error> {
+        let reply = self.shared.store.settle(&SettleRequest { receipt, costs, shortfall }).await?;
+        Ok(note_settlement(receipt, reply))
+    }
+
+    /// Moves the end of the receipt's leases to a whole lease from now. Releasing is refunding.
+    ///
+    /// # Errors
+    /// See [`Error`]. That a lease has ended is no error; the answer says so.
+    pub async fn renew(&self, receipt: &Receipt) -> Result<Renewal, Error> {
+        self.shared.store.renew(receipt).await
+    }
+
+    /// Quota, remaining and reset of `limit` for `key`; changes nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn peek<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Status, Error> {
+        let items = [Item::new(limit, key)];
+        first(self.peek_all(&items).await?)
+    }
+
+    /// The status of each item; changes nothing, and looks at no cost.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn peek_all(&self, items: &[Item<'_>]) -> Result<Statuses, Error> {
+        self.ready(items)?;
+        self.shared.store.peek(items).await
+    }
+
+    /// Forgets what `key` has used of `limit`; its receipts expire. Answers whether there was anything.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn reset<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<bool, Error> {
+        let item = Item::new(limit, key);
+        self.ready(&[item])?;
+        self.shared.store.reset(limit, item.key).await
+    }
+
+    /// A page of about `size` keys that have used some of `limit`, after where the last page ended.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
+        self.enter(limit, false)?;
+        self.shared.store.list(&ListRequest { limit, after, size: size.max(1) }).await
+    }
+
+    /// Wraps a receipt so that it is refunded whole when dropped, unless [`Guard::keep`] is called
+    /// before: when the work it paid for fails, panics or is cancelled.
+    ///
+    /// A [replay](Receipt::is_replay) is not refunded by its guard.
+    pub fn guard(&self, receipt: Receipt) -> Guard<S> {
+        Guard::new(self.clone(), receipt)
+    }
+
+    /// The receipt as text that another process can read back with [`Limiter::receipt`] and refund. It
+    /// is a bearer credential: unsigned ones belong on the server only. At most 200 bytes, unsigned,
+    /// for one limit and a key of 20 bytes.
+    ///
+    /// # Errors
+    /// [`Error::is_other_store`] when the receipt is another store's.
+    pub fn token(&self, receipt: &Receipt) -> Result<String, Error> {
+        token::write(self.shared.store.identity(), &self.shared.signing, receipt)
+    }
+
+    /// Reads a token. The limits it names need not be registered here in order to refund it.
+    ///
+    /// # Errors
+    /// [`Error::is_bad_token`], with a predicate of its own for each of: malformed, truncated, forged,
+    /// of another version, of another store.
+    pub fn receipt(&self, token: &str) -> Result<Receipt, Error> {
+        token::read(self.shared.store.identity(), &self.shared.signing, token)
+    }
+
+    /// Checks that the limits are this limiter's.
+    #[inline]
+    fn ready(&self, items: &[Item<'_>]) -> Result<(), Error> {
+        items.iter().try_for_each(|item| match item.limit.home() {
+            Some(home) if home.limiter == self.shared.tag => Ok(()),
+            _ => self.enter(item.limit, false),
+        })
+    }
+
+    #[cold]
+    fn enter(&self, limit: &Limit, replace: bool) -> Result<(), Error> {
+        let mut names = self.shared.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match names.get(limit.name()) {
+            Some(known) if !replace && known.policy() != limit.policy() => {
+                return Err(conflict(limit.name(), known.policy(), limit.policy()));
+            }
+            Some(known) if known == limit => {}
+            _ => {
+                names.insert(limit.name().into(), limit.clone());
+            }
+        }
+        drop(names);
+        self.shared.store.identity().enter(limit, self.shared.tag);
+        Ok(())
+    }
+
+    /// Lets the limits' fallback answer for a store in trouble.
+    #[inline]
+    fn fall_back(&self, items: &[Item<'_>], answer: Result<Decision, Error>) -> Result<Decision, Error> {
+        match answer {
+            Err(error) if error.is_retryable() => {
+                match items.iter().map(|item| item.limit.fallback()).max().unwrap_or_default() {
+                    Fallback::Allow => Ok(Decision::Unchecked(Unchecked::new(error))),
+                    Fallback::Deny => Ok(Decision::Denied(Denial::by_fallback(error))),
+                    Fallback::Error => Err(error),
+                }
+            }
+            answer => answer,
+        }
+    }
+}
+
+impl<S> Clone for Limiter<S> {
+    fn clone(&self) -> Self {
+        Limiter { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: Store> fmt::Debug for Limiter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Limiter({})", self.shared.store.identity().name())
+    }
+}
+
+fn conflict(name: &str, known: &Policy, new: &Policy) -> Error {
+    Error::conflict(format!(
+        "the limit `{name}` is {known} in this limiter, and {new} here; give one of them another name, or replace it"
+    ))
+}
+
+fn first(statuses: Statuses) -> Result<Status, Error> {
+    statuses.first().copied().ok_or_else(|| Error::invalid("the store answered without a status"))
+}
+
+#[inline]
+fn whole(receipt: &Receipt) -> SmallVec<[u64; 4]> {
+    receipt.parts.iter().map(|part| part.cost).collect()
+}
+
+fn each(receipt: &Receipt, total: u64) -> SmallVec<[u64; 4]> {
+    receipt.parts.iter().map(|_| total).collect()
+}
+
+fn first_parts(receipt: &Receipt, cost: u64) -> SmallVec<[u64; 4]> {
+    receipt.parts.iter().filter(|part| part.tops_up.is_none()).map(|_| cost).collect()
+}
+
+#[inline]
+fn note_refund(receipt: &mut Receipt, answer: &Refund) {
+    let answered = |(part, answer): (&mut Part, &PartRefund)| part.refunded = part.refunded.max(answer.in_all);
+    receipt.parts.iter_mut().zip(&answer.parts).for_each(answered);
+}
+
+fn note_settlement(receipt: &mut Receipt, reply: SettleReply) -> Settlement {
+    if matches!(reply.settlement, Settlement::Settled(_)) {
+        receipt.parts = reply.parts;
+    }
+    reply.settlement
+}

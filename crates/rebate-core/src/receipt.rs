@@ -1,0 +1,143 @@
+//! Receipts: proof of one admitted charge, and all that its refund needs.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use crate::decision::Status;
+use crate::key::{Key, KeyRef};
+use crate::marks::Units;
+use crate::time::Timestamp;
+
+/// Proof of one admitted charge.
+///
+/// It is not `Clone`: a refund borrows it mutably, so in-process a receipt is refunded from one place
+/// at a time. What guarantees that no unit is given back twice is the store, for copies of a token
+/// too. It can be written as a [token](crate::Limiter::token) and read in another process.
+#[must_use = "without its receipt a charge cannot be refunded"]
+pub struct Receipt {
+    pub(crate) parts: SmallVec<[Part; 1]>,
+    /// The tag of the [registry](crate::Registry) that the parts' indexes belong to.
+    pub(crate) store: u64,
+    pub(crate) charged_at: Timestamp,
+    pub(crate) statuses: SmallVec<[Status; 1]>,
+    pub(crate) idempotency: Option<Box<IdempotencyNote>>,
+    pub(crate) replay: bool,
+}
+
+/// What a receipt must say of its idempotency key, so that a full refund frees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyNote {
+    /// The charged key it was scoped to.
+    pub scope: Key,
+    /// The idempotency key.
+    pub key: Box<[u8]>,
+}
+
+/// One limit's part of a receipt.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Which limit was charged.
+    pub limit: LimitRef,
+    /// Who was charged.
+    pub key: Key,
+    /// How many units.
+    pub cost: u64,
+    /// The identity of the window instance they were taken from.
+    pub instance: u64,
+    /// The number of the last of these units in that instance; they are `(last − cost, last]`.
+    pub last: u64,
+    /// Units given back, as far as this receipt has heard.
+    pub refunded: u64,
+    /// For a part that a settlement added: the part it tops up.
+    pub tops_up: Option<u16>,
+}
+
+/// How a part names its limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LimitRef {
+    /// By its place in the store's registry.
+    Index(u32),
+    /// By its name, in a receipt read from a token whose limit this process does not know.
+    Name(Box<str>),
+}
+
+impl Receipt {
+    /// For those who write stores: a receipt of `parts`, whose indexes belong to the registry with
+    /// the tag `store`.
+    #[inline]
+    pub fn new(store: u64, charged_at: Timestamp, parts: SmallVec<[Part; 1]>, statuses: SmallVec<[Status; 1]>) -> Self {
+        Receipt { parts, store, charged_at, statuses, idempotency: None, replay: false }
+    }
+
+    /// The parts: one for each limit and key charged, then one for each top-up.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Quota, remaining and reset of each limit right after the charge. Empty in a receipt read from
+    /// a token.
+    pub fn statuses(&self) -> &[Status] {
+        &self.statuses
+    }
+
+    /// When it was charged, by the store's clock.
+    pub fn charged_at(&self) -> Timestamp {
+        self.charged_at
+    }
+
+    /// Whether an idempotency key found this charge already made: it was billed then, not now. Nothing
+    /// automatic refunds a replay.
+    pub fn is_replay(&self) -> bool {
+        self.replay
+    }
+
+    /// Whether the charge bears an idempotency key.
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotency.is_some()
+    }
+
+    /// Units charged, over all parts.
+    pub fn cost(&self) -> u64 {
+        self.parts.iter().map(|part| part.cost).sum()
+    }
+
+    /// Units given back, over all parts, as far as this receipt has heard.
+    pub fn refunded(&self) -> u64 {
+        self.parts.iter().map(|part| part.refunded).sum()
+    }
+}
+
+impl Part {
+    /// The units as their count numbers them.
+    #[inline]
+    pub fn units(&self) -> Units {
+        Units { cost: self.cost, last: self.last }
+    }
+
+    /// Who was charged, borrowed.
+    pub fn key(&self) -> KeyRef<'_> {
+        self.key.as_ref()
+    }
+}
+
+impl fmt::Debug for Receipt {
+    /// Neither keys nor what a token is made of: a receipt is a bearer credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("parts", &self.parts)
+            .field("charged_at", &self.charged_at)
+            .field("replay", &self.replay)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("limit", &self.limit)
+            .field("cost", &self.cost)
+            .field("refunded", &self.refunded)
+            .finish_non_exhaustive()
+    }
+}
