@@ -1,5 +1,6 @@
 //! A store of your own: maps behind one lock, every rule from `rebate_core::engine`.
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard};
 
 use rebate_core::engine::{self, Counts, Note, OwnedPlace, Place, TopUps};
@@ -9,6 +10,7 @@ use rebate_core::*;
 pub struct OwnStore<C> {
     identity: Identity,
     clock: C,
+    keys: RandomState,
     book: Mutex<Book>,
 }
 
@@ -17,7 +19,7 @@ struct Book {
     counts: HashMap<OwnedPlace, Held>,
     notes: HashMap<(Key, Vec<u8>), Note>,
     top_ups: HashMap<OwnedPlace, TopUps>,
-    last_random: u64,
+    windows: u64,
 }
 
 /// The book and the identity, as the engine wants to see them.
@@ -57,7 +59,7 @@ impl<C: Clock> OwnStore<C> {
     /// An empty store that reads `clock`.
     pub fn new(clock: C) -> Self {
         let identity = Identity::new("own").expect("a good name");
-        OwnStore { identity, clock, book: Mutex::default() }
+        OwnStore { identity, clock, keys: RandomState::new(), book: Mutex::default() }
     }
 
     fn open(&self) -> (Open<'_>, Timestamp) {
@@ -65,13 +67,15 @@ impl<C: Clock> OwnStore<C> {
         (Open(&self.identity, book), self.clock.now())
     }
 
-    /// Window identities must not repeat; a counter from a random start does.
+    /// Random bits for the identities of windows, which must not repeat: SipHash of a counter, under
+    /// a random key.
     fn random(&self, open: &mut Open<'_>) -> impl FnMut() -> u64 + use<C> {
-        open.1.last_random += 1 << 20;
-        let mut next = self.identity.tag().wrapping_add(open.1.last_random);
+        open.1.windows += 1;
+        let (window, keys) = (open.1.windows, self.keys.clone());
+        let mut next = 0;
         move || {
-            next = next.wrapping_add(1);
-            next
+            next += 1;
+            keys.hash_one((window, next))
         }
     }
 }
@@ -109,7 +113,8 @@ impl<C: Clock> SyncStore for OwnStore<C> {
     fn list_now(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         let (open, now) = self.open();
         let name = self.identity.index_of(request.limit).name;
-        let counts = open.1.counts.iter().filter(|(place, held)| place.name == name && held.expires_at() > now.as_micros());
+        let counts =
+            open.1.counts.iter().filter(|(place, held)| place.name == name && held.expires_at() > now.as_micros());
         let status = |held| Held::peek(Some(held), request.limit, now.as_micros());
         // All in one page: allowed, as a page's size is about right at best.
         Ok(Page { keys: counts.map(|(place, held)| (place.key.clone(), status(held))).collect(), next: None })

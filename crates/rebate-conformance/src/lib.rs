@@ -1,1 +1,6 @@
+//! The laws of Rebate as a test suite that any store can run.
+#![deny(missing_docs)]
 
+mod harness;
+
+pub use harness::{Capabilities, Harness, run_at_once};

@@ -42,7 +42,7 @@ pub struct Tally {
 /// The two buckets of one count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buckets {
-    /// The count's identity; a bucket's is this plus its start.
+    /// The count's identity, from which each bucket's follows.
     pub identity: u64,
     /// The current bucket's first microsecond.
     pub start: u64,
@@ -64,7 +64,8 @@ impl Buckets {
     /// The identity of the bucket that starts at `start`.
     #[inline]
     pub fn instance(&self, start: u64) -> u64 {
-        self.identity.wrapping_add(start)
+        // An odd factor (2^64 over the golden ratio): one-to-one, and far from any step of identities.
+        self.identity.wrapping_add(start.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 }
 
