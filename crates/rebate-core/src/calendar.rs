@@ -82,16 +82,20 @@ impl Calendar {
         let date = Moment::from_microsecond(now as i64)
             .map(|moment| self.zone.to_datetime(moment).date())
             .unwrap_or(Date::MIN);
-        // A zone that skipped a whole day has no midnight there: look a unit further.
-        let mut next = 1;
-        loop {
-            let start = self.midnight(self.first_day(date, 0));
-            let end = self.midnight(self.first_day(date, next));
-            if end > now || next > 4 {
-                return (start.min(now), end.max(now + 1));
+        // Each unit begins at the first moment of its first day, and the window is that of the last unit
+        // begun. It need not be the one whose date the clock shows: clocks put back across midnight show
+        // the day before once more, and a zone that skipped a whole day began it together with the next.
+        let begins = |ahead| self.midnight(self.first_day(date, ahead));
+        let mut start = begins(0);
+        for ahead in 1..=4 {
+            let end = begins(ahead);
+            if end > now {
+                return (start.min(now), end);
             }
-            next += 1;
+            start = end;
         }
+        // No zone is so far from its own dates; whatever happens, the window holds `now`.
+        (start.min(now), now + 1)
     }
 
     /// The first day of the unit that holds `date`, or of one `ahead` of it.

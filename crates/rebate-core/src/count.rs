@@ -119,7 +119,7 @@ impl Held {
                     Some(Held { count: Count::Entries(roll), .. }) if entries.time(&roll, now).is_some() => roll,
                     _ => entries.open(now, fresh),
                 };
-                let grant = entries.charge(&mut roll, cost, now);
+                let grant = entries.charge(&mut roll, cost, now, fresh);
                 (Count::Entries(roll), grant)
             }
         };

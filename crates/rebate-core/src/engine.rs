@@ -191,7 +191,7 @@ pub const MAX_ITEMS: usize = 1024;
 /// Where a part's count is kept, if the store knows its limit, and that limit as last entered.
 fn counts_place<'a>(identity: &Identity, part: &'a Part) -> Option<(Limit, Place<'a>)> {
     let (limit, index) = match &part.limit {
-        LimitRef::Index(index) => (identity.limit(*index)?, identity.index(*index)?),
+        LimitRef::Index(index) => (identity.limit(*index)?.clone(), identity.index(*index)?),
         LimitRef::Name(name) => identity.by_name(name)?,
     };
     Some((limit, Place { name: index.name, key: part.key.as_ref() }))

@@ -38,7 +38,7 @@ pub use guard::Guard;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, pack, unpack};
 pub use limit::{Fallback, Identity, Limit, LimitIndex, MAX_NAME_BYTES, MAX_STORE_NAME_BYTES};
 pub use limiter::Limiter;
-pub use marks::{Credit, Marks, REMEMBERED, Run, Units};
+pub use marks::{Credit, MAX_UNIT, Marks, REMEMBERED, Run, Units};
 pub use policy::{Algorithm, MAX_QUOTA, MAX_SLIDING_QUOTA, MAX_WINDOW, Policy};
 pub use receipt::{IdempotencyNote, LimitRef, Part, Receipt};
 pub use store::{

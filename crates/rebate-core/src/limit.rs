@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::error::Error;
@@ -150,18 +151,15 @@ pub struct LimitIndex {
 
 /// A store's name and the limits it has met. Every store keeps one.
 ///
-/// Its tag is random, so receipts cannot be taken for those of another store of the process.
+/// Its tag is random, so receipts cannot be taken for those of another store of the process. Limits are
+/// never forgotten: they are a service's policies, not its subjects; do not make up names per user.
 pub struct Identity {
     name: Box<str>,
     tag: u64,
-    registry: RwLock<Registry>,
-}
-
-#[derive(Default)]
-struct Registry {
-    limits: Vec<(Limit, LimitIndex)>,
-    /// Every limit ever met under a name, the latest last.
-    by_name: HashMap<Box<str>, Vec<u32>>,
+    /// Every limit ever met, by its number; read without a lock.
+    limits: Limits,
+    /// The numbers of the limits met under each name, the latest last.
+    by_name: RwLock<HashMap<Box<str>, Vec<u32>>>,
 }
 
 impl Identity {
@@ -173,7 +171,7 @@ impl Identity {
     pub fn new(name: &str) -> Result<Self, Error> {
         check_name("a store's name", name, MAX_STORE_NAME_BYTES)?;
         let tag = RandomState::new().hash_one(name) | 1;
-        Ok(Identity { name: name.into(), tag, registry: RwLock::default() })
+        Ok(Identity { name: name.into(), tag, limits: Limits::default(), by_name: RwLock::default() })
     }
 
     /// The store's name.
@@ -196,55 +194,88 @@ impl Identity {
         }
     }
 
-    /// The limit at a place.
-    pub fn limit(&self, index: u32) -> Option<Limit> {
-        self.read(|registry| registry.limits.get(index as usize).map(|(limit, _)| limit.clone()))
+    /// The limit with this number.
+    #[inline]
+    pub fn limit(&self, number: u32) -> Option<&Limit> {
+        self.limits.at(number).map(|(limit, _)| limit)
     }
 
     /// The place of the limit with this number.
-    pub fn index(&self, index: u32) -> Option<LimitIndex> {
-        self.read(|registry| registry.limits.get(index as usize).map(|&(_, index)| index))
+    #[inline]
+    pub fn index(&self, number: u32) -> Option<LimitIndex> {
+        self.limits.at(number).map(|&(_, index)| index)
     }
 
     /// The limit last entered under a name, and its place.
     pub fn by_name(&self, name: &str) -> Option<(Limit, LimitIndex)> {
-        self.read(|registry| {
-            let latest = *registry.by_name.get(name)?.last()?;
-            registry.limits.get(latest as usize).cloned()
-        })
+        let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.limits.at(*by_name.get(name)?.last()?).cloned()
     }
 
     /// Enters `limit` on behalf of the limiter with the tag `limiter` (0 for none).
     #[cold]
     pub(crate) fn enter(&self, limit: &Limit, limiter: u64) -> LimitIndex {
-        let find = |registry: &Registry| {
-            let places = registry.by_name.get(limit.name())?;
-            let same = |place: &&u32| registry.limits[**place as usize].0 == *limit;
-            places.iter().rev().find(same).map(|&place| registry.limits[place as usize].1)
-        };
-        if let Some(index) = self.read(find) {
-            limit.settle_home(Home { limiter, store: self.tag, index });
-            return index;
-        }
-        let mut registry = self.registry.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let index = match find(&registry) {
-            Some(index) => index,
+        let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let numbers = by_name.entry(limit.name().into()).or_default();
+        let known = numbers.iter().position(|&number| self.limit(number) == Some(limit));
+        let index = match known.and_then(|at| Some((at, self.index(numbers[at])?))) {
+            Some((at, index)) => {
+                // It is the one last entered again.
+                let number = numbers.remove(at);
+                numbers.push(number);
+                index
+            }
             None => {
-                let place = registry.limits.len() as u32;
-                let places = registry.by_name.entry(limit.name().into()).or_default();
-                places.push(place);
-                let index = LimitIndex { limit: place, name: places[0] };
-                registry.limits.push((limit.clone(), index));
+                let number = self.limits.len();
+                let name = numbers.iter().copied().min().unwrap_or(number);
+                let index = LimitIndex { limit: number, name };
+                self.limits.push((limit.clone(), index));
+                numbers.push(number);
                 index
             }
         };
-        drop(registry);
+        drop(by_name);
         limit.settle_home(Home { limiter, store: self.tag, index });
         index
     }
+}
 
-    fn read<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
-        look(&self.registry.read().unwrap_or_else(|poisoned| poisoned.into_inner()))
+/// An append-only list, read without a lock: segments of doubling length that never move.
+#[derive(Default)]
+struct Limits {
+    segments: [OnceLock<Box<[OnceLock<(Limit, LimitIndex)>]>>; 27],
+    length: AtomicU32,
+}
+
+impl Limits {
+    const FIRST: u32 = 32;
+
+    #[inline]
+    fn at(&self, number: u32) -> Option<&(Limit, LimitIndex)> {
+        let (segment, offset) = Self::place(number);
+        self.segments.get(segment)?.get()?.get(offset)?.get()
+    }
+
+    fn len(&self) -> u32 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    /// Called under the write lock of the names.
+    fn push(&self, limit: (Limit, LimitIndex)) {
+        let number = self.len();
+        let (segment, offset) = Self::place(number);
+        let length = (Self::FIRST as usize) << segment;
+        let segment = self.segments[segment].get_or_init(|| (0..length).map(|_| OnceLock::new()).collect());
+        // The place is fresh: numbers are given out once, under the lock.
+        let _ = segment[offset].set(limit);
+        self.length.store(number + 1, Ordering::Release);
+    }
+
+    #[inline]
+    fn place(number: u32) -> (usize, usize) {
+        let number = u64::from(number) + u64::from(Self::FIRST);
+        let segment = number.ilog2() - Self::FIRST.ilog2();
+        (segment as usize, (number - (u64::from(Self::FIRST) << segment)) as usize)
     }
 }
 

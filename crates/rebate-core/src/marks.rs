@@ -12,6 +12,10 @@ use smallvec::SmallVec;
 /// the one bound of law 4. Past it the oldest receipts expire first.
 pub const REMEMBERED: usize = 128;
 
+/// The highest number of a unit in one window instance, 2^53: what a double tells apart. A charge beyond
+/// it begins a new instance with what is in use; the receipts of the old one expire.
+pub const MAX_UNIT: u64 = 1 << 53;
+
 /// Time given back to a bucket: whole microseconds and a fraction of the bucket's own denominator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credit {

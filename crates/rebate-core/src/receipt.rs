@@ -99,12 +99,12 @@ impl Receipt {
 
     /// Units charged, over all parts.
     pub fn cost(&self) -> u64 {
-        self.parts.iter().map(|part| part.cost).sum()
+        self.parts.iter().map(|part| part.cost).fold(0, u64::saturating_add)
     }
 
     /// Units given back, over all parts, as far as this receipt has heard.
     pub fn refunded(&self) -> u64 {
-        self.parts.iter().map(|part| part.refunded).sum()
+        self.parts.iter().map(|part| part.refunded).fold(0, u64::saturating_add)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::engine::{MAX_ITEMS, check_receipt};
 use crate::error::{Error, TokenFault};
 use crate::key::{Key, KeyRef, MAX_KEY_BYTES};
 use crate::limit::{Identity, MAX_NAME_BYTES, MAX_STORE_NAME_BYTES};
+use crate::marks::MAX_UNIT;
+use crate::policy::MAX_QUOTA;
 use crate::receipt::{IdempotencyNote, LimitRef, Part, Receipt};
 use crate::store::Statuses;
 use crate::time::Timestamp;
@@ -258,8 +260,8 @@ impl<'a> Reader<'a> {
         let last = self
             .number()?
             .checked_add(cost)
-            .filter(|_| cost > 0)
-            .ok_or_else(|| malformed("a part's units are none"))?;
+            .filter(|&last| (1..=MAX_QUOTA).contains(&cost) && last <= MAX_UNIT)
+            .ok_or_else(|| malformed("a part's units are none that a store gives out"))?;
         let refunded = self.number()?;
         if refunded > cost {
             return Err(malformed("more is refunded than was charged"));

@@ -16,7 +16,7 @@
 
 use crate::algorithm::{Grant, Returned, Verdict};
 use crate::decision::{Retry, Status};
-use crate::marks::{Credit, Marks, Units};
+use crate::marks::{Credit, MAX_UNIT, Marks, Units};
 
 /// A token-bucket limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +113,13 @@ impl Bucket {
                 status: self.status_of(level.tat, time, now),
             };
         }
-        let gross = level.gross + cost;
+        let (identity, gross) = match level.gross > MAX_UNIT - cost {
+            true => (fresh, cost),
+            false => (level.identity, level.gross + cost),
+        };
         Verdict::Admitted {
-            state: Level { tat, gross, ..level },
-            grant: Grant { instance: level.identity, last: gross },
+            state: Level { identity, tat, gross },
+            grant: Grant { instance: identity, last: gross },
             status: self.status_of(tat, time, now),
         }
     }

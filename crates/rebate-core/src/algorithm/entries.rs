@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use crate::algorithm::{Grant, Returned};
 use crate::decision::{Retry, Status};
-use crate::marks::{REMEMBERED, Units};
+use crate::marks::{MAX_UNIT, REMEMBERED, Units};
 
 /// A log or concurrency limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +100,13 @@ impl Entries {
         (Some(Retry::Never), status)
     }
 
-    /// Enters a charge that [`decide`](Entries::decide) found to fit.
-    pub fn charge(&self, roll: &mut Roll, cost: u64, now: u64) -> Grant {
+    /// Enters a charge that [`decide`](Entries::decide) found to fit. `fresh` becomes the identity of a
+    /// count whose units must be numbered anew.
+    pub fn charge(&self, roll: &mut Roll, cost: u64, now: u64, fresh: u64) -> Grant {
         let time = self.settle_time(roll, now);
+        if roll.gross > MAX_UNIT - cost {
+            renumber(roll, fresh);
+        }
         roll.gross += cost;
         roll.used += cost;
         let entry = Entry { last: roll.gross, end: time + self.span, cost, refunded: 0 };
@@ -179,6 +183,16 @@ impl Entries {
                 roll.returned -= 1;
             }
         }
+    }
+}
+
+/// Numbers the units in use from 1, under a new identity.
+fn renumber(roll: &mut Roll, fresh: u64) {
+    roll.entries.retain(|entry| entry.counts() > 0);
+    (roll.identity, roll.returned, roll.gross) = (fresh, 0, 0);
+    for entry in &mut roll.entries {
+        roll.gross += entry.counts();
+        *entry = Entry { last: roll.gross, cost: entry.counts(), refunded: 0, ..*entry };
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::algorithm::{Grant, Returned, Verdict};
 use crate::calendar::Calendar;
 use crate::decision::{Retry, Status};
-use crate::marks::{Credit, Marks, Units};
+use crate::marks::{Credit, MAX_UNIT, Marks, Units};
 
 /// A fixed-window limit.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +78,9 @@ impl Fixed {
             let left = window.end - now;
             let status = Status::new(self.quota, self.quota.saturating_sub(used), left);
             return Verdict::Denied { retry: Retry::after_micros(left), status };
+        }
+        if window.gross > MAX_UNIT - cost {
+            window = Window { instance: fresh, gross: used, refunded: 0, ..window };
         }
         window.gross += cost;
         Verdict::Admitted {

@@ -10,7 +10,7 @@
 
 use crate::algorithm::{Grant, Returned, Verdict};
 use crate::decision::{Retry, Status};
-use crate::marks::{Credit, Marks, Units};
+use crate::marks::{Credit, MAX_UNIT, Marks, Units};
 
 /// The most ticks a window is cut into.
 const MAX_TICKS: u64 = 1 << 20;
@@ -127,6 +127,11 @@ impl Sliding {
                 retry: Retry::after_micros(admitted_at - now),
                 status: self.status_of(&buckets, now),
             };
+        }
+        if buckets.current.gross > MAX_UNIT - cost {
+            let renumbered = |used| Tally { gross: used, refunded: 0 };
+            buckets =
+                Buckets { identity: fresh, current: renumbered(current), previous: renumbered(previous), ..buckets };
         }
         buckets.current.gross += cost;
         Verdict::Admitted {

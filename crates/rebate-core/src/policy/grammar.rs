@@ -311,6 +311,9 @@ impl<'a> Parser<'a> {
         if digits.is_empty() || rest.starts_with('_') {
             return Err(self.wrong(at, what));
         }
+        if rest[..length].ends_with('_') {
+            return Err(self.wrong(at + length - 1, "a digit after `_`"));
+        }
         self.at += length;
         digits.parse().map_err(|_| self.wrong(at, "a number below 18446744073709551616"))
     }
