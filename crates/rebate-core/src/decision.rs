@@ -62,7 +62,7 @@ impl Unchecked {
 }
 
 /// Quota, remaining and reset of one limit for one key, at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Status {
     item: u32,
     retry: Option<Retry>,
@@ -129,20 +129,57 @@ impl Status {
     }
 }
 
+impl PartialEq for Status {
+    /// Whether they say the same, in whatever parts.
+    fn eq(&self, other: &Self) -> bool {
+        let said = |status: &Self| (status.item, status.retry, status.quota, status.remaining(), status.reset);
+        said(self) == said(other)
+    }
+}
+
+impl Eq for Status {}
+
+/// What a status says, as it is written for programs.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename = "Status")]
+struct StatusText {
+    #[serde(default)]
+    item: u32,
+    quota: u64,
+    remaining: u64,
+    reset_micros: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    denied: Option<Retry>,
+}
+
 #[cfg(feature = "serde")]
 impl serde::Serialize for Status {
+    /// As `item`, `quota`, `remaining`, `reset_micros` and, where it denies, `denied`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let mut fields = serializer.serialize_struct("Status", 3)?;
-        fields.serialize_field("quota", &self.quota())?;
-        fields.serialize_field("remaining", &self.remaining())?;
-        fields.serialize_field("reset_micros", &self.reset)?;
-        fields.end()
+        StatusText {
+            item: self.item,
+            quota: self.quota,
+            remaining: self.remaining(),
+            reset_micros: self.reset,
+            denied: self.retry,
+        }
+        .serialize(serializer)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Status {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = StatusText::deserialize(deserializer)?;
+        Ok(Status::new(text.quota, text.remaining, text.reset_micros).of_item(text.item as usize, text.denied))
     }
 }
 
 /// When a denied charge would be admitted, absent other traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Retry {
     /// After this many microseconds: denied until then, admitted at it.
     AfterMicros(u64),
@@ -216,6 +253,7 @@ impl Denial {
 
 /// What became of a refund.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Refund {
     /// One for each part of the receipt, in its order.
     pub parts: SmallVec<[PartRefund; 1]>,
@@ -235,6 +273,7 @@ impl Refund {
 
 /// What became of the refund of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PartRefund {
     /// Units given back by this call.
     pub given_back: u64,
@@ -248,6 +287,8 @@ pub struct PartRefund {
 
 /// What a settlement does when the true cost is higher and does not fit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Shortfall {
     /// Changes nothing and answers with the denial.
     #[default]
@@ -278,6 +319,7 @@ impl Settlement {
 
 /// What a settlement did.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Settled {
     /// One for each part that was charged at first, in the receipt's order.
     pub parts: SmallVec<[PartSettled; 1]>,
@@ -285,6 +327,7 @@ pub struct Settled {
 
 /// What a settlement did to one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PartSettled {
     /// Units charged in addition by this call.
     pub topped_up: u64,
@@ -301,6 +344,7 @@ pub struct PartSettled {
 
 /// What became of a renewal.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Renewal {
     /// One for each part of the receipt, in its order.
     pub parts: SmallVec<[PartRenewal; 1]>,
@@ -315,6 +359,8 @@ impl Renewal {
 
 /// What became of the renewal of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum PartRenewal {
     /// The lease ends at this moment now.
     Until(Timestamp),

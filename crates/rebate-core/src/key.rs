@@ -149,7 +149,6 @@ impl Key {
 
     /// The key, borrowed.
     #[inline]
-    #[expect(clippy::should_implement_trait, reason = "AsRef cannot return a struct by value")]
     pub fn as_ref(&self) -> KeyRef<'_> {
         match &self.0 {
             Repr::Inline(packed) => unpack(packed),

@@ -140,6 +140,41 @@ impl fmt::Display for Limit {
     }
 }
 
+/// A limit as it is written for programs.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename = "Limit", deny_unknown_fields)]
+struct LimitText<'a> {
+    #[serde(borrow)]
+    name: std::borrow::Cow<'a, str>,
+    policy: Policy,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fallback: Fallback,
+}
+
+#[cfg(feature = "serde")]
+fn is_default(fallback: &Fallback) -> bool {
+    *fallback == Fallback::default()
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Limit {
+    /// As `name`, `policy` (its text) and, unless it is an error, `fallback`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        LimitText { name: self.name().into(), policy: self.policy().clone(), fallback: self.fallback() }
+            .serialize(serializer)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Limit {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = LimitText::deserialize(deserializer)?;
+        let limit = Limit::of(&text.name, text.policy).map_err(serde::de::Error::custom)?;
+        Ok(if is_default(&text.fallback) { limit } else { limit.with_fallback(text.fallback) })
+    }
+}
+
 /// A limit's place in a store's registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LimitIndex {
