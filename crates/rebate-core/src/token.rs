@@ -156,7 +156,10 @@ pub(crate) fn read(identity: &Identity, signing: &Signing, token: &str) -> Resul
     let body = check_signature(signing, signed, &bytes)?;
     let mut reader = Reader { bytes: body };
     let store = reader.text(MAX_STORE_NAME_BYTES)?;
-    let charged_at = Timestamp::from_micros(reader.number()?);
+    let charged_at = reader.number()?;
+    if charged_at > Timestamp::MAX.as_micros() {
+        return Err(malformed("it was charged after the end of time"));
+    }
     let idempotency = match reader.byte()? {
         0 => None,
         flags if flags & !HAS_GROUP == 1 => Some(Box::new(IdempotencyNote {
@@ -193,7 +196,7 @@ pub(crate) fn read(identity: &Identity, signing: &Signing, token: &str) -> Resul
             ),
         ));
     }
-    let mut receipt = Receipt::new(identity.tag(), charged_at, parts, Statuses::new());
+    let mut receipt = Receipt::new(identity.tag(), Timestamp::from_micros(charged_at), parts, Statuses::new());
     receipt.idempotency = idempotency;
     Ok(receipt)
 }

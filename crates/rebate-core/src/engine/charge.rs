@@ -55,13 +55,13 @@ pub fn charge(
     let lines = sum(counts, request.items)?;
     if let Some(idempotency) = &request.idempotency {
         let scope = check_idempotency(idempotency, request.items)?;
-        if let Some(note) = counts.take_note(scope.key, idempotency.key) {
-            if now.as_micros() < note.expires_at {
-                let replayed = replay(counts, &note, &lines, scope, idempotency);
-                counts.put_note(scope.key, idempotency.key, Some(note));
-                return replayed.map(Decision::Allowed);
-            }
-            // A note that has run out is forgotten by having been taken.
+        // A note that has run out is forgotten by having been taken.
+        if let Some(note) = counts.take_note(scope.key, idempotency.key)
+            && now.as_micros() < note.expires_at
+        {
+            let replayed = replay(counts, &note, &lines, scope, idempotency);
+            counts.put_note(scope.key, idempotency.key, Some(note));
+            return replayed.map(Decision::Allowed);
         }
     }
     let taken = take(counts, lines, now, random);
