@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::decision::Status;
 use crate::key::{Key, KeyRef};
+use crate::limit::Identity;
 use crate::marks::Units;
 use crate::time::Timestamp;
 
@@ -95,6 +96,17 @@ impl Receipt {
     /// Whether the charge bears an idempotency key.
     pub fn is_idempotent(&self) -> bool {
         self.idempotency.is_some()
+    }
+
+    /// For those who write stores: whether the store `identity` issued it.
+    #[inline]
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        self.store == identity.tag()
+    }
+
+    /// For those who write stores: the key to which its idempotency key is scoped.
+    pub fn idempotency_scope(&self) -> Option<KeyRef<'_>> {
+        self.idempotency.as_ref().map(|note| note.scope.as_ref())
     }
 
     /// Units charged, over all parts.

@@ -1,1 +1,7 @@
+#![doc = include_str!("../../../README.md")]
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
+pub use rebate_core::*;
+#[cfg(feature = "memory")]
+pub use rebate_memory::{FastClock, MemoryStore, MemoryStoreBuilder};

@@ -1,0 +1,256 @@
+//! One count in one cache line.
+//!
+//! An entry holds a key of up to 23 bytes, its limit's number, and the state of a fixed window, a
+//! sliding counter or a token bucket with at most one run of refunded units. What does not fit
+//! (more than 2^31 units, several runs, a bucket whose fraction needs more than 15 bits) is kept
+//! elsewhere; [`Entry::pack`] says so.
+//!
+//! | words | fixed window | sliding counter | token bucket |
+//! | --- | --- | --- | --- |
+//! | 0 | instance | identity | identity |
+//! | 1 | start | start | tat: 53 bits of µs · 11 of the credit's µs, its upper ones |
+//! | 2 | end | current · previous, 32 bits each | units · run's low, 32 bits each |
+//! | 3 | units · run's low | run's low · high | run's high · credit's µs, its lower 32 bits |
+//! | extra | run's high, complete | whose the run is, complete | tat's fraction · credit's fraction, complete |
+
+use rebate_core::algorithm::bucket::Level;
+use rebate_core::algorithm::fixed::Window;
+use rebate_core::algorithm::sliding::{Buckets, Tally};
+use rebate_core::count::Count;
+use rebate_core::{Algorithm, Credit, Limit, Marks, Policy, Run};
+
+/// A key's packed form, in words.
+pub(crate) type PackedKey = [u64; 3];
+
+const COMPLETE: u32 = 1 << 31;
+const LOW_32: u64 = u32::MAX as u64;
+/// Units and marks are below this, so that the upper bit of a 32-bit field is free.
+const MOST_UNITS: u64 = 1 << 31;
+const TAT_BITS: u32 = 53;
+const FRACTION_BITS: u32 = 15;
+const IN_CURRENT: u32 = 1;
+const IN_PREVIOUS: u32 = 2;
+
+/// A slot of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(crate) struct Entry {
+    words: [u64; 4],
+    pub(crate) key: PackedKey,
+    /// The limit's number plus one; 0 in an empty slot.
+    limit: u32,
+    extra: u32,
+}
+
+/// A state taken out of an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed<S> {
+    pub(crate) state: S,
+    pub(crate) run: Option<Run>,
+}
+
+impl Entry {
+    pub(crate) const EMPTY: Entry = Entry { words: [0; 4], key: [0; 3], limit: 0, extra: 0 };
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.limit == 0
+    }
+
+    /// The number of its limit; meaningless in an empty slot.
+    #[inline]
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.wrapping_sub(1)
+    }
+
+    /// Whether counts of `policy` can be kept in entries.
+    #[inline]
+    pub(crate) fn takes(policy: &Policy) -> bool {
+        match policy.algorithm() {
+            Algorithm::Fixed(_) | Algorithm::Sliding(_) => true,
+            Algorithm::Bucket(bucket) => bucket.denominator <= 1 << FRACTION_BITS,
+            Algorithm::Log(_) | Algorithm::Concurrency(_) => false,
+        }
+    }
+
+    /// The count as an entry; `None` when it does not fit one.
+    pub(crate) fn pack(key: PackedKey, number: u32, limit: &Limit, count: &Count) -> Option<Entry> {
+        if !Self::takes(limit.policy()) {
+            return None;
+        }
+        match count {
+            Count::Window(window, marks) => Self::of_window(key, number, *window, marks.single()?),
+            Count::Sliding(buckets, current, previous) => {
+                let (run, whose) = match (current.single()?, previous.single()?) {
+                    (None, None) => (None, 0),
+                    (Some(run), None) => (Some(run), IN_CURRENT),
+                    (None, Some(run)) => (Some(run), IN_PREVIOUS),
+                    (Some(_), Some(_)) => return None,
+                };
+                Self::of_buckets(key, number, *buckets, run, whose)
+            }
+            Count::Bucket(level, marks) => Self::of_level(key, number, *level, marks.single()?),
+            Count::Entries(_) => None,
+        }
+    }
+
+    /// The count that the entry holds, of a limit with `policy`.
+    pub(crate) fn unpack(&self, policy: &Policy) -> Count {
+        match policy.algorithm() {
+            Algorithm::Sliding(_) => {
+                let Packed { state, run } = self.buckets();
+                let (current, previous) = match self.extra & (IN_CURRENT | IN_PREVIOUS) {
+                    IN_PREVIOUS => (None, run),
+                    _ => (run, None),
+                };
+                Count::Sliding(state, Marks::of_run(current), Marks::of_run(previous))
+            }
+            Algorithm::Bucket(_) => {
+                let Packed { state, run } = self.level();
+                Count::Bucket(state, Marks::of_run(run))
+            }
+            _ => {
+                let Packed { state, run } = self.window();
+                Count::Window(state, Marks::of_run(run))
+            }
+        }
+    }
+
+    /// When the count says nothing any more.
+    pub(crate) fn expires_at(&self, policy: &Policy) -> u64 {
+        match policy.algorithm() {
+            Algorithm::Sliding(sliding) => self.words[1] + 2 * sliding.window,
+            Algorithm::Bucket(_) => self.tat().micros + u64::from(self.tat().fraction > 0),
+            _ => self.words[2],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of_window(key: PackedKey, number: u32, window: Window, run: Option<Run>) -> Option<Entry> {
+        let (low, high, complete) = run.map_or((0, 0, false), |run| (run.low, run.high, run.complete));
+        if window.gross >= MOST_UNITS || high - low != window.refunded {
+            return None;
+        }
+        Some(Entry {
+            words: [window.instance, window.start, window.end, window.gross << 32 | low],
+            key,
+            limit: number + 1,
+            extra: high as u32 | if complete { COMPLETE } else { 0 },
+        })
+    }
+
+    #[inline]
+    pub(crate) fn window(&self) -> Packed<Window> {
+        let [instance, start, end, units] = self.words;
+        let (low, high) = (units & LOW_32, u64::from(self.extra & !COMPLETE));
+        let run = Run { low, high, credit: Credit::default(), complete: self.extra & COMPLETE != 0 };
+        Packed {
+            state: Window { instance, start, end, gross: units >> 32, refunded: high - low },
+            run: (high > low).then_some(run),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of_buckets(
+        key: PackedKey,
+        number: u32,
+        buckets: Buckets,
+        run: Option<Run>,
+        whose: u32,
+    ) -> Option<Entry> {
+        let Buckets { identity, start, current, previous } = buckets;
+        let (low, high, complete) = run.map_or((0, 0, false), |run| (run.low, run.high, run.complete));
+        let expected = |bit: u32| if whose == bit { high - low } else { 0 };
+        let fits = current.gross < MOST_UNITS
+            && previous.gross < MOST_UNITS
+            && current.refunded == expected(IN_CURRENT)
+            && previous.refunded == expected(IN_PREVIOUS);
+        fits.then(|| Entry {
+            words: [identity, start, current.gross << 32 | previous.gross, low << 32 | high],
+            key,
+            limit: number + 1,
+            extra: whose | if complete { COMPLETE } else { 0 },
+        })
+    }
+
+    #[inline]
+    pub(crate) fn buckets(&self) -> Packed<Buckets> {
+        let [identity, start, grosses, marks] = self.words;
+        let (low, high) = (marks >> 32, marks & LOW_32);
+        let refunded = |bit: u32| if self.extra & bit != 0 { high - low } else { 0 };
+        let run = Run { low, high, credit: Credit::default(), complete: self.extra & COMPLETE != 0 };
+        Packed {
+            state: Buckets {
+                identity,
+                start,
+                current: Tally { gross: grosses >> 32, refunded: refunded(IN_CURRENT) },
+                previous: Tally { gross: grosses & LOW_32, refunded: refunded(IN_PREVIOUS) },
+            },
+            run: (high > low).then_some(run),
+        }
+    }
+
+    /// Whose the run is after the buckets went from `old`'s to `new`'s.
+    #[inline]
+    pub(crate) fn of_moved_buckets(&self, old: &Packed<Buckets>, new: Buckets) -> Option<Entry> {
+        let whose = self.extra & (IN_CURRENT | IN_PREVIOUS);
+        let (run, whose) = if new.identity != old.state.identity {
+            (None, 0)
+        } else if new.start == old.state.start {
+            (old.run, whose)
+        } else if whose == IN_CURRENT {
+            (old.run, IN_PREVIOUS)
+        } else {
+            (None, 0)
+        };
+        Self::of_buckets(self.key, self.limit(), new, run, whose)
+    }
+
+    #[inline]
+    pub(crate) fn of_level(key: PackedKey, number: u32, level: Level, run: Option<Run>) -> Option<Entry> {
+        let Level { identity, tat, gross } = level;
+        let run = run.unwrap_or(Run { low: 0, high: 0, credit: Credit::default(), complete: false });
+        let credit = run.credit;
+        if gross >= MOST_UNITS || credit.micros >> (64 - TAT_BITS + 32) != 0 || tat.micros >> TAT_BITS != 0 {
+            return None;
+        }
+        let complete = if run.complete { COMPLETE } else { 0 };
+        Some(Entry {
+            words: [
+                identity,
+                tat.micros | credit.micros >> 32 << TAT_BITS,
+                gross << 32 | run.low,
+                run.high << 32 | credit.micros & LOW_32,
+            ],
+            key,
+            limit: number + 1,
+            extra: tat.fraction as u32 | (credit.fraction as u32) << FRACTION_BITS | complete,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn level(&self) -> Packed<Level> {
+        let [identity, tat, units, marks] = self.words;
+        let run = Run {
+            low: units & LOW_32,
+            high: marks >> 32,
+            credit: Credit {
+                micros: tat >> TAT_BITS << 32 | marks & LOW_32,
+                fraction: u64::from(self.extra >> FRACTION_BITS & ((1 << FRACTION_BITS) - 1)),
+            },
+            complete: self.extra & COMPLETE != 0,
+        };
+        Packed {
+            state: Level { identity, tat: self.tat(), gross: units >> 32 },
+            run: (run.high > run.low).then_some(run),
+        }
+    }
+
+    #[inline]
+    fn tat(&self) -> Credit {
+        Credit {
+            micros: self.words[1] & ((1 << TAT_BITS) - 1),
+            fraction: u64::from(self.extra & ((1 << FRACTION_BITS) - 1)),
+        }
+    }
+}

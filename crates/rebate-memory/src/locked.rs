@@ -1,0 +1,118 @@
+//! The shards of one request, all locked: what the engine works on.
+
+use rebate_core::count::Held;
+use rebate_core::engine::{Counts, Note, Place, TopUps};
+use rebate_core::{Error, Identity, KeyRef};
+use smallvec::SmallVec;
+
+use crate::shard::{BESIDE_BYTES, Shard, Shared, bytes_of_key};
+use crate::store::Shards;
+use crate::sync::MutexGuard;
+
+/// The locked shards of one request, in the order of their numbers.
+///
+/// All who lock several shards do so in that order, so no two wait for each other.
+pub(crate) struct Locked<'a> {
+    shared: &'a Shared,
+    shards: &'a Shards,
+    guards: SmallVec<[(usize, MutexGuard<'a, Shard>); 2]>,
+    now: u64,
+}
+
+impl<'a> Locked<'a> {
+    /// Locks the shards of `keys`.
+    pub(crate) fn new<'k>(shared: &'a Shared, shards: &'a Shards, keys: impl Iterator<Item = KeyRef<'k>>) -> Self {
+        let mut numbers: SmallVec<[usize; 8]> = keys.map(|key| shards.number(shared.hash(key).hash)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let guards = numbers.into_iter().map(|number| (number, shards.lock(number))).collect();
+        Locked { shared, shards, guards, now: 0 }
+    }
+
+    /// Tells the time, read after the locks were had.
+    pub(crate) fn at(mut self, now: u64) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// The first shard's random bits.
+    pub(crate) fn random_bits(&mut self) -> [u64; 2] {
+        match self.guards.first_mut() {
+            Some((_, shard)) => [shard.random(), shard.random()],
+            None => [0, 0],
+        }
+    }
+
+    fn with<T>(&mut self, key: KeyRef<'_>, act: impl FnOnce(&Shared, &mut Shard, crate::shard::Hashed) -> T) -> T {
+        let hashed = self.shared.hash(key);
+        let number = self.shards.number(hashed.hash);
+        match self.guards.iter_mut().find(|(locked, _)| *locked == number) {
+            Some((_, shard)) => {
+                let outcome = act(self.shared, shard, hashed);
+                self.shards.note_table(number, shard);
+                outcome
+            }
+            None => unreachable!("the shards of all keys of a request are locked"),
+        }
+    }
+}
+
+impl Counts for Locked<'_> {
+    fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    fn take(&mut self, place: Place<'_>) -> Option<Held> {
+        self.with(place.key, |shared, shard, hashed| shard.count(shared, hashed, place))
+    }
+
+    fn put(&mut self, place: Place<'_>, held: Option<Held>) {
+        self.with(place.key, |shared, shard, hashed| shard.put(shared, hashed, place, held));
+    }
+
+    fn take_note(&mut self, scope: KeyRef<'_>, key: &[u8]) -> Option<Note> {
+        self.with(scope, |shared, shard, _| shard.take_note(shared, scope, key))
+    }
+
+    fn put_note(&mut self, scope: KeyRef<'_>, key: &[u8], note: Option<Note>) {
+        let Some(note) = note else { return };
+        self.with(scope, |shared, shard, _| shard.put_note(shared, scope, key, note));
+    }
+
+    fn take_top_ups(&mut self, place: Place<'_>) -> Option<TopUps> {
+        self.with(place.key, |shared, shard, _| shard.take_top_ups(shared, place))
+    }
+
+    fn put_top_ups(&mut self, place: Place<'_>, top_ups: Option<TopUps>) {
+        let Some(top_ups) = top_ups else { return };
+        self.with(place.key, |shared, shard, _| shard.put_top_ups(shared, place, top_ups));
+    }
+
+    fn reserve(&mut self, places: &[Place<'_>], bytes: usize) -> Result<(), Error> {
+        let now = self.now;
+        let mut further = bytes;
+        for place in places {
+            // All places of a shard are asked for at each of them: more than enough, and simple.
+            let more = places.len();
+            let key = place.key;
+            further += self.with(key, |shared, shard, hashed| {
+                let held = shard.count(shared, hashed, *place);
+                let is_new = held.is_none();
+                if held.is_some() {
+                    shard.put(shared, hashed, *place, held);
+                }
+                if !is_new {
+                    return Ok(0);
+                }
+                shard.make_room(shared, more, now)?;
+                Ok(bytes_of_key(key) + if hashed.words.is_none() { BESIDE_BYTES } else { 0 })
+            })?;
+        }
+        match places.first() {
+            Some(place) if further > 0 => {
+                self.with(place.key, |shared, shard, _| shard.take_bytes(shared, further, now))
+            }
+            _ => Ok(()),
+        }
+    }
+}

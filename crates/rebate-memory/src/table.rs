@@ -1,0 +1,257 @@
+//! An open-addressing table of entries: linear probing from a home slot, no tombstones.
+//!
+//! A capacity is any number, so a table can grow by a quarter and stay well filled; the home of a hash
+//! is its share of the capacity. Removing moves later entries of the run back.
+
+use crate::entry::{Entry, PackedKey};
+
+/// Slots of the smallest table.
+const LEAST: usize = 8;
+
+/// The entries of one shard.
+pub(crate) struct Table {
+    entries: Box<[Entry]>,
+    filled: usize,
+    /// Where the sweep goes on.
+    cursor: usize,
+}
+
+/// Where a key is, or belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Here it is.
+    Found(usize),
+    /// It is not there; this slot, empty, is where it would be put.
+    Vacant(usize),
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Table { entries: Box::default(), filled: 0, cursor: 0 }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// The first slot's address, for prefetching only.
+    pub(crate) fn address(&self) -> usize {
+        self.entries.as_ptr() as usize
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.is_empty())
+    }
+
+    #[inline]
+    pub(crate) fn at(&self, slot: usize) -> &Entry {
+        &self.entries[slot]
+    }
+
+    /// Overwrites a slot that was found.
+    #[inline]
+    pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
+        debug_assert!(!self.entries[slot].is_empty() && !entry.is_empty());
+        self.entries[slot] = entry;
+    }
+
+    /// Looks for `key` whose hash is `hash`, among the entries whose limit is `same`.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &PackedKey, mut same: impl FnMut(u32) -> bool) -> Slot {
+        let capacity = self.entries.len();
+        if capacity == 0 {
+            return Slot::Vacant(0);
+        }
+        let mut slot = home(hash, capacity);
+        loop {
+            let entry = &self.entries[slot];
+            if entry.is_empty() {
+                return Slot::Vacant(slot);
+            }
+            if entry.key == *key && same(entry.limit()) {
+                return Slot::Found(slot);
+            }
+            slot += 1;
+            if slot == capacity {
+                slot = 0;
+            }
+        }
+    }
+
+    /// Whether an entry can be put in without growing: at least one slot in seven stays empty.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.filled + 1 <= most(self.entries.len())
+    }
+
+    /// The capacity to grow to so that `more` entries find room.
+    pub(crate) fn grown(&self, more: usize) -> usize {
+        let mut capacity = self.entries.len().max(LEAST);
+        while self.filled + more > most(capacity) {
+            capacity += (capacity / 4).max(LEAST);
+        }
+        capacity
+    }
+
+    /// Moves all entries into a table of `capacity` slots. `hash` is that of an entry.
+    pub(crate) fn resize(&mut self, capacity: usize, hash: impl Fn(&Entry) -> u64) {
+        debug_assert!(self.filled <= most(capacity));
+        let old = std::mem::replace(&mut self.entries, vec![Entry::EMPTY; capacity].into());
+        self.filled = 0;
+        self.cursor = 0;
+        for entry in old.iter().filter(|entry| !entry.is_empty()) {
+            self.insert(hash(entry), *entry);
+        }
+    }
+
+    /// Puts in an entry that is not there; there must be [room](Table::has_room).
+    pub(crate) fn insert(&mut self, hash: u64, entry: Entry) {
+        let mut slot = home(hash, self.entries.len());
+        while !self.entries[slot].is_empty() {
+            slot = self.after(slot);
+        }
+        self.fill(slot, entry);
+    }
+
+    /// Fills the vacant slot that [`find`](Table::find) named; there must be room.
+    #[inline]
+    pub(crate) fn fill(&mut self, slot: usize, entry: Entry) {
+        debug_assert!(self.has_room() && self.entries[slot].is_empty());
+        self.entries[slot] = entry;
+        self.filled += 1;
+    }
+
+    /// Empties a slot and closes the gap.
+    pub(crate) fn remove(&mut self, slot: usize, hash: impl Fn(&Entry) -> u64) {
+        let capacity = self.entries.len();
+        let distance = |from: usize, to: usize| if to >= from { to - from } else { to + capacity - from };
+        let (mut gap, mut next) = (slot, slot);
+        loop {
+            next = self.after(next);
+            let entry = self.entries[next];
+            if entry.is_empty() {
+                break;
+            }
+            // It may move back into the gap unless its home lies behind the gap.
+            if distance(home(hash(&entry), capacity), next) >= distance(gap, next) {
+                self.entries[gap] = entry;
+                gap = next;
+            }
+        }
+        self.entries[gap] = Entry::EMPTY;
+        self.filled -= 1;
+    }
+
+    /// Looks at the next `slots` slots and removes those whose entries `expired`. Returns how many it
+    /// removed, and whether the sweep came round to the beginning.
+    pub(crate) fn sweep(
+        &mut self,
+        slots: usize,
+        mut expired: impl FnMut(&Entry) -> bool,
+        hash: impl Fn(&Entry) -> u64,
+    ) -> (usize, bool) {
+        let (mut removed, mut came_round) = (0, false);
+        for _ in 0..slots.min(self.entries.len()) {
+            // A removal moves another entry here, or none: look again.
+            while !self.entries[self.cursor].is_empty() && expired(&self.entries[self.cursor]) {
+                self.remove(self.cursor, &hash);
+                removed += 1;
+            }
+            self.cursor = self.after(self.cursor);
+            came_round |= self.cursor == 0;
+        }
+        (removed, came_round)
+    }
+
+    fn after(&self, slot: usize) -> usize {
+        if slot + 1 == self.entries.len() { 0 } else { slot + 1 }
+    }
+}
+
+/// The home slot of a hash.
+#[inline]
+pub(crate) fn home(hash: u64, capacity: usize) -> usize {
+    ((u128::from(hash) * capacity as u128) >> 64) as usize
+}
+
+/// The most entries in a table of `capacity` slots: six in seven.
+fn most(capacity: usize) -> usize {
+    capacity - capacity.div_ceil(7)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use rebate_core::algorithm::fixed::Window;
+
+    fn entry(key: u64, mark: u64) -> Entry {
+        let window = Window { instance: mark, start: 0, end: mark, gross: 1, refunded: 0 };
+        Entry::of_window([key, 0, 0], 0, window, None).unwrap_or(Entry::EMPTY)
+    }
+
+    /// Few homes, so that runs are long, wrap round and mix.
+    fn hash(key: u64) -> u64 {
+        (key % 5).wrapping_mul(u64::MAX / 5) | key
+    }
+
+    fn hash_entry(entry: &Entry) -> u64 {
+        hash(entry.key[0])
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_map(steps in prop::collection::vec((0u64..40, 0u8..8), 1..300)) {
+            let mut table = Table::new();
+            let mut map = std::collections::BTreeMap::new();
+            for (at, (key, step)) in steps.into_iter().enumerate() {
+                let mark = at as u64 + 1;
+                let found = table.find(hash(key), &[key, 0, 0], |_| true);
+                prop_assert_eq!(matches!(found, Slot::Found(_)), map.contains_key(&key));
+                match (step, found) {
+                    (0..=3, Slot::Found(slot)) => {
+                        table.set(slot, entry(key, mark));
+                        map.insert(key, mark);
+                    }
+                    (0..=3, Slot::Vacant(slot)) => {
+                        if table.has_room() {
+                            table.fill(slot, entry(key, mark));
+                        } else {
+                            table.resize(table.grown(1), hash_entry);
+                            table.insert(hash(key), entry(key, mark));
+                        }
+                        map.insert(key, mark);
+                    }
+                    (4..=5, Slot::Found(slot)) => {
+                        table.remove(slot, hash_entry);
+                        map.remove(&key);
+                    }
+                    (6, _) => {
+                        let old = |entry: &Entry| entry.window().state.end % 3 == 0;
+                        let (removed, _) = table.sweep(table.capacity(), old, hash_entry);
+                        let before = map.len();
+                        map.retain(|_, mark| *mark % 3 != 0);
+                        prop_assert!(removed <= before - map.len());
+                        // A removal next to the end may move an entry to where the sweep has been.
+                        let (rest, _) = table.sweep(table.capacity(), old, hash_entry);
+                        prop_assert_eq!(removed + rest, before - map.len());
+                    }
+                    (7, _) => table.resize(table.grown(7), hash_entry),
+                    _ => {}
+                }
+                prop_assert_eq!(table.len(), map.len());
+                let mut all: Vec<_> = table.entries().map(|entry| (entry.key[0], entry.window().state.end)).collect();
+                all.sort_unstable();
+                prop_assert_eq!(all, map.iter().map(|(key, mark)| (*key, *mark)).collect::<Vec<_>>());
+                for key in map.keys() {
+                    prop_assert!(matches!(table.find(hash(*key), &[*key, 0, 0], |_| true), Slot::Found(_)));
+                }
+            }
+        }
+    }
+}
