@@ -193,3 +193,126 @@ impl Credit {
         Credit { micros, fraction }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A count that numbers its units and remembers every one given back.
+    #[derive(Default)]
+    struct Naive {
+        receipts: Vec<Units>,
+        given_back: BTreeSet<u64>,
+        /// What was credited to each receipt, in fractions.
+        credits: Vec<u64>,
+    }
+
+    const DENOMINATOR: u64 = 7;
+
+    impl Naive {
+        fn charge(&mut self, cost: u64) {
+            let last = self.receipts.last().map_or(0, |units| units.last) + cost;
+            self.receipts.push(Units { cost, last });
+            self.credits.push(0);
+        }
+
+        fn mark(&mut self, at: usize, total: u64, credit: u64) -> u64 {
+            let Units { cost, last } = self.receipts[at];
+            let newly = (last - total.min(cost) + 1..=last).filter(|&unit| self.given_back.insert(unit)).count();
+            self.credits[at] += if newly > 0 { credit } else { 0 };
+            newly as u64
+        }
+
+        fn of(&self, units: Units) -> u64 {
+            (units.last - units.cost + 1..=units.last).filter(|unit| self.given_back.contains(unit)).count() as u64
+        }
+
+        fn credit_above(&self, last: u64) -> u64 {
+            let above = |(units, credit): (&Units, &u64)| if units.last > last { *credit } else { 0 };
+            self.receipts.iter().zip(&self.credits).map(above).sum()
+        }
+    }
+
+    fn credit(parts: u64) -> Credit {
+        Credit { micros: parts / DENOMINATOR, fraction: parts % DENOMINATOR }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn marks_are_a_set_of_units(
+            costs in prop::collection::vec(1..=5u64, 1..40),
+            refunds in prop::collection::vec((any::<prop::sample::Index>(), 0..=6u64, 0..30u64), 0..80),
+        ) {
+            let (mut naive, mut marks) = (Naive::default(), Marks::default());
+            costs.iter().for_each(|&cost| naive.charge(cost));
+            for (at, total, parts) in refunds {
+                let at = at.index(naive.receipts.len());
+                let units = naive.receipts[at];
+                let newly = naive.mark(at, total, parts);
+                prop_assert_eq!(marks.mark(units, total, credit(parts), DENOMINATOR), newly);
+                for &units in &naive.receipts {
+                    let given_back = naive.of(units);
+                    prop_assert_eq!(marks.given_back(units), given_back);
+                    prop_assert!(!marks.forgot(units.last));
+                    // A receipt refunded whole never asks for the credit above it again.
+                    if given_back < units.cost {
+                        let above = credit(naive.credit_above(units.last));
+                        prop_assert_eq!(marks.credit_above(units.last, DENOMINATOR), above);
+                    }
+                }
+                prop_assert!(marks.runs.windows(2).all(|pair| pair[0].high <= pair[1].low));
+                prop_assert!(marks.runs.len() <= REMEMBERED);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn past_the_bound_the_oldest_are_forgotten_first(
+            refunds in prop::collection::vec((0..400usize, 1..=3u64), 150..400),
+        ) {
+            let (mut naive, mut marks) = (Naive::default(), Marks::default());
+            (0..400).for_each(|_| naive.charge(3));
+            let mut given_back = 0;
+            for (at, total) in refunds {
+                let units = naive.receipts[at];
+                if marks.forgot(units.last) {
+                    continue;
+                }
+                let newly = naive.mark(at, total, 0);
+                prop_assert_eq!(marks.mark(units, total, Credit::default(), 1), newly, "what is remembered is exact");
+                given_back += newly;
+                // At least the bound, in runs, is remembered.
+                let runs = naive.receipts.iter().filter(|units| naive.of(**units) > 0 && !marks.forgot(units.last));
+                prop_assert!(marks.floor == 0 || runs.count() >= REMEMBERED - 1);
+                prop_assert!(marks.runs.len() <= REMEMBERED);
+            }
+            prop_assert_eq!(given_back, naive.given_back.len() as u64, "no unit twice");
+        }
+
+        #[test]
+        fn credits_add_and_subtract_exactly(a in 0..1000u64, b in 0..1000u64) {
+            prop_assert_eq!(credit(a).plus(credit(b), DENOMINATOR), credit(a + b));
+            prop_assert_eq!(credit(a).minus(credit(b), DENOMINATOR), credit(a.saturating_sub(b)));
+        }
+    }
+
+    #[test]
+    fn whole_refunds_side_by_side_are_one_run() {
+        let (mut naive, mut marks) = (Naive::default(), Marks::default());
+        (0..1000).for_each(|_| naive.charge(2));
+        for units in naive.receipts.iter().rev() {
+            assert_eq!(marks.mark(*units, 2, Credit::default(), 1), 2);
+        }
+        assert_eq!(marks.runs.len(), 1);
+        assert_eq!(marks.single(), Some(Some(Run { low: 0, high: 2000, credit: Credit::default(), complete: true })));
+    }
+}
