@@ -1,1 +1,12 @@
+//! The library behind the program `rebate`.
+//!
+//! What is public here is for the program itself, its tests and its fuzz target: no promises are made
+//! about it. Services depend on the crate `rebate`.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
+mod arguments;
+mod replay;
+
+pub use arguments::{Arguments, EXIT_STATUS, run};
+pub use replay::parse::{BadLine, Format, KeyField, LineParser, ParsedLine, Shape, TimeUnit, parse_line};

@@ -1,0 +1,151 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use rebate::{Limit, Policy};
+
+use crate::replay::parse::{Format, KeyField, TimeUnit};
+use crate::replay::refunds::StatusSet;
+use crate::replay::smallest::Tolerance;
+use crate::replay::{self, Trouble};
+
+/// What the program's exit status means, as its help says.
+pub const EXIT_STATUS: &str = "\
+Exit status: 0 when the report was written, however many requests it says were denied; 1 when the log could not be \
+read to its end, or with --strict when a line of it could not; 2 when the command line is wrong.";
+
+/// Tries rate limits on real traffic.
+#[derive(Debug, Parser)]
+#[command(name = "rebate", version, about, after_help = EXIT_STATUS, max_term_width = 110)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replays an access log against limits and reports who would have been turned away
+    Replay(Box<ReplayArguments>),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rebate replay --limit '30/minute' --key ip access.log
+  rebate replay --limit 'burst=5/second burst 20' --limit 'daily=10_000/day' access.log.gz
+  rebate replay --limit '100/hour sliding' --refund-status 409,5xx --tolerate 0.1 --json access.log
+  zcat -f access.log* | rebate replay --limit '30/minute' -
+  rebate replay --limit '30/minute' --time-field ts --key-field user.id events.jsonl";
+
+#[derive(Args, Debug)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
+pub(crate) struct ReplayArguments {
+    /// A limit to try, such as `30/minute`, `1000/day in Europe/Berlin`, `30/24h from first`, `100/minute
+    /// sliding`, `100/minute sliding log`, `10/second burst 20` or `3 at once for 10m`. Give a name before
+    /// `=`; without one the policy's text is its name. Of several limits every request is charged to
+    /// all, or to none.
+    #[arg(long = "limit", short, required = true, value_name = "[NAME=]POLICY", value_parser = parse_limit)]
+    pub(crate) limits: Vec<Limit>,
+
+    /// Who is charged, by a field of the Common or Combined log format. In JSON lines it names the
+    /// field, unless --key-field does. Requests whose field is `-` are not charged, but counted
+    #[arg(long, short, value_enum, default_value_t = KeyField::Ip)]
+    pub(crate) key: KeyField,
+
+    /// Refund requests that were answered with one of these statuses (`409`, or `5xx` for all of a
+    /// class), through the receipt of their charge and at the time of the request
+    #[arg(long, value_name = "STATUS,...", value_parser = StatusSet::parse)]
+    pub(crate) refund_status: Option<StatusSet>,
+
+    /// How many of the keys, in percent, may be denied something under the smallest quota
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = Tolerance::parse)]
+    pub(crate) tolerate: Tolerance,
+
+    /// How the lines are written; by itself each line tells by its first character
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub(crate) format: Format,
+
+    /// In JSON lines, the field that holds the time: RFC 3339, a Common log date, or a number since the
+    /// Unix epoch. Dots lead into nested objects
+    #[arg(long, value_name = "FIELD", default_value = "time")]
+    pub(crate) time_field: String,
+
+    /// In JSON lines, the field that holds the key [default: what --key names]
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) key_field: Option<String>,
+
+    /// In JSON lines, the field that holds the response's status
+    #[arg(long, value_name = "FIELD", default_value = "status")]
+    pub(crate) status_field: String,
+
+    /// What numbers in the time field count; by itself their size tells: seconds below 1e11,
+    /// milliseconds below 1e14, microseconds below 1e17, else nanoseconds
+    #[arg(long, value_enum, default_value_t = TimeUnit::Auto)]
+    pub(crate) time_unit: TimeUnit,
+
+    /// Stop at the first line that cannot be read, with exit status 1
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// How many of the most denied keys to name
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+
+    /// Write one JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The log: a file, gzipped or not, or `-` for standard input
+    pub(crate) file: PathBuf,
+}
+
+/// Runs the program on the process's arguments.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        Command::Replay(arguments) => check(arguments).and_then(|()| replay::run(arguments)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Trouble::Usage(text)) => {
+            eprintln!("error: {text}\n\nFor more information, try 'rebate replay --help'.");
+            ExitCode::from(2)
+        }
+        Err(Trouble::Log(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+        // Who reads our output has seen enough, as `head` does.
+        Err(Trouble::NobodyReads) => ExitCode::SUCCESS,
+    }
+}
+
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    let readable = |error: rebate::Error| error.to_string();
+    match text.split_once('=') {
+        Some((name, policy)) => {
+            Limit::of(name.trim(), Policy::parse(policy.trim()).map_err(readable)?).map_err(readable)
+        }
+        None => {
+            let policy = Policy::parse(text.trim()).map_err(readable)?;
+            // A policy may be written with what a name cannot hold (`µs`, or many spaces).
+            Limit::of(text.trim(), policy.clone())
+                .or_else(|_| Limit::of(&policy.to_string(), policy))
+                .map_err(readable)
+        }
+    }
+}
+
+fn check(arguments: &ReplayArguments) -> Result<(), Trouble> {
+    for (at, limit) in arguments.limits.iter().enumerate() {
+        if arguments.limits[..at].iter().any(|other| other.name() == limit.name()) {
+            return Err(Trouble::Usage(format!(
+                "two limits are called `{}`; give each a name of its own: --limit 'NAME={}'",
+                limit.name(),
+                limit.policy()
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `rebate replay`: charges a log's requests to limits and reports what would have become of them.
+
+mod decide;
+mod input;
+mod keys;
+mod order;
+pub(crate) mod parse;
+mod progress;
+mod read;
+pub(crate) mod refunds;
+mod report;
+pub(crate) mod smallest;
+mod store;
+pub(crate) mod table;
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::arguments::ReplayArguments;
+use decide::Trial;
+use input::Input;
+use parse::{LineParser, Shape};
+use progress::Progress;
+use read::Log;
+use refunds::StatusSet;
+use report::Report;
+
+/// Why the program cannot do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The command line is wrong.
+    Usage(String),
+    /// The log cannot be read.
+    Log(String),
+    /// Whoever read the output has gone.
+    NobodyReads,
+}
+
+/// Replays the log that the arguments name.
+pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
+    let started = Instant::now();
+    let name = if arguments.file.as_os_str() == "-" { "standard input".into() } else { arguments.file.to_string_lossy() };
+    let cannot_read = |error: io::Error| Trouble::Log(format!("cannot read {name}: {error}"));
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
+    let input = Input::open(&arguments.file).map_err(cannot_read)?;
+    let progress = Progress::reading(Arc::clone(&input.taken), input.size);
+    let log = read::read(input, &LineParser::new(shape(arguments)), arguments.strict, threads, &progress);
+    drop(progress);
+    let log = log.map_err(cannot_read)?;
+    show_bad_lines(&log, arguments, &name)?;
+    let Log { chunks, keys, lines, bad_lines, without_key, .. } = log;
+
+    let keys_in_all = keys.iter().map(|shard| shard.len() as u64).sum();
+    let no_refunds = StatusSet::none();
+    let refunds = arguments.refund_status.as_ref().unwrap_or(&no_refunds);
+    let trial = Trial { limits: &arguments.limits, refunds, top: arguments.top };
+    let shards: Vec<_> = keys.into_iter().zip(order::divide(chunks)).collect();
+    let progress = Progress::deciding(shards.len());
+    let tally = decide::decide(&trial, shards, threads, &progress);
+    drop(progress);
+    let tally = tally.map_err(|error| Trouble::Log(format!("cannot replay {name}: {error}")))?;
+
+    let report = Report::new(arguments, &name, tally, report::Lines { lines, bad_lines, without_key, keys: keys_in_all });
+    let text = if arguments.json { report.json() } else { table::print(&report, started.elapsed()) };
+    let mut out = BufWriter::new(io::stdout().lock());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Trouble::NobodyReads,
+        _ => Trouble::Log(format!("cannot write the report: {error}")),
+    })
+}
+
+fn shape(arguments: &ReplayArguments) -> Shape {
+    Shape {
+        format: arguments.format,
+        key: arguments.key,
+        time_field: arguments.time_field.clone(),
+        key_field: arguments.key_field.clone().unwrap_or_else(|| arguments.key.name().into()),
+        status_field: arguments.status_field.clone(),
+        time_unit: arguments.time_unit,
+    }
+}
+
+/// Tells of the first bad lines on standard error.
+fn show_bad_lines(log: &Log, arguments: &ReplayArguments, name: &str) -> Result<(), Trouble> {
+    let shown = |bad: &read::Shown| format!("{name}: line {}: {}\n  {}", table::grouped(bad.line), bad.reason, bad.excerpt);
+    if let Some(first) = log.shown.first().filter(|_| arguments.strict) {
+        return Err(Trouble::Log(shown(first)));
+    }
+    // Nobody to tell is no reason to stop.
+    let mut errors = io::stderr().lock();
+    for bad in &log.shown {
+        let _ = writeln!(errors, "{}", shown(bad));
+    }
+    let more = log.bad_lines - log.shown.len() as u64;
+    if more > 0 {
+        let _ = writeln!(errors, "{name}: and {} more lines that cannot be read", table::grouped(more));
+    }
+    if log.bad_lines > 0 && log.chunks.iter().all(Vec::is_empty) && log.without_key == 0 {
+        let _ = writeln!(errors, "{name}: no line could be read; is it an access log in Common, Combined or JSON format?");
+    }
+    Ok(())
+}
