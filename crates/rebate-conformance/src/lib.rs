@@ -2,5 +2,6 @@
 #![deny(missing_docs)]
 
 mod harness;
+pub mod suite;
 
 pub use harness::{Capabilities, Harness, run_at_once};
