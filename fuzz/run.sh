@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Fuzzes every target, or those named, for SECONDS_EACH seconds each (20 unless said):
+#   fuzz/run.sh            SECONDS_EACH=3600 fuzz/run.sh token operations
+# Needs nightly Rust and cargo-fuzz. What crashes a target is kept in fuzz/artifacts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${SECONDS_EACH:-20}
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+    mapfile -t targets < <(cargo +nightly fuzz list)
+fi
+# Seeds that read, so that a short run gets past the first character.
+seed() {
+    mkdir -p "fuzz/corpus/$1"
+    printf '%s' "$3" >"fuzz/corpus/$1/seed-$2"
+}
+number=0
+for text in '10/month' '5/30s' '30/24h from first' '1000/day in Europe/Berlin' '100/minute sliding' \
+    '100/minute sliding log' '10/second burst 20' '3 at once for 10m'; do
+    seed policy_text $((number += 1)) "$text"
+done
+seed log_line common '192.0.2.7 - - [17/May/2015:10:05:03 +0000] "GET /a?b HTTP/1.1" 200 512 "-" "curl"'
+seed log_line json '{"time":"2015-05-17T10:05:03.5Z","ip":"192.0.2.7","status":"409"}'
+seed token one 'IwRmdXp6gNu4nY7EggMAAAFhAWsBAQAAAAAAAAAAAA'
+head -c 400 Cargo.lock >fuzz/corpus/seed.tmp 2>/dev/null && mkdir -p fuzz/corpus/operations &&
+    mv fuzz/corpus/seed.tmp fuzz/corpus/operations/seed-bytes
+for target in "${targets[@]}"; do
+    echo "== fuzz $target, $seconds s"
+    cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 -rss_limit_mb=4096
+done

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The long runs: an hour of fuzzing for each target, a million differential cases, every bench.
+# FUZZ_SECONDS and REBATE_CASES shorten them. Takes most of a night on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+failed=()
+run() {
+    echo "== $*"
+    local started=$SECONDS
+    "$@" </dev/null || failed+=("$*")
+    echo "-- took $((SECONDS - started)) s"
+}
+run env REBATE_CASES="${REBATE_CASES:-1000000}" cargo test --release --workspace --all-features differential
+run env PROPTEST_CASES=100000 cargo test --release --workspace --all-features
+run env SECONDS_EACH="${FUZZ_SECONDS:-3600}" fuzz/run.sh
+run env REBATE_BENCH=all cargo bench -p rebate-benches
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "all passed"
