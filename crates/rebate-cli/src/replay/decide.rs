@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rebate::{Decision, Error, Item, Limit, Limiter, ManualClock, Timestamp};
+use smallvec::SmallVec;
 
-use super::keys::Shard;
+use super::keys::{KeyId, Shard};
 use super::order::Ordered;
 use super::progress::Progress;
 use super::read::{Event, Record};
@@ -71,16 +72,17 @@ pub(crate) fn decide(
     threads: usize,
     progress: &Progress,
 ) -> Result<Tally, Error> {
-    let shards = Mutex::new(shards.into_iter());
+    let shards = Mutex::new(shards.into_iter().enumerate());
     let work = || {
-        let mut decider = Decider::new(trial)?;
+        let limits = own_limits(trial)?;
+        let mut decider = Decider::new(trial, &limits)?;
         let mut ordered = Ordered::default();
         loop {
             let next = shards.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((keys, records)) = next else { return Ok(decider.tally) };
+            let Some((number, (keys, records))) = next else { return Ok(decider.tally) };
             ordered.fill(&keys, &records);
             drop(records);
-            decider.shard(&keys, &ordered)?;
+            decider.shard(number, &keys, &ordered)?;
             progress.decided();
         }
     };
@@ -94,9 +96,15 @@ pub(crate) fn decide(
     Ok(whole)
 }
 
+/// The limits once more: a limiter is at its fastest with limits that no other has met.
+fn own_limits(trial: &Trial<'_>) -> Result<Vec<Limit>, Error> {
+    trial.limits.iter().map(|limit| Limit::of(limit.name(), limit.policy().clone())).collect()
+}
+
 /// Replays key after key.
 struct Decider<'t> {
     trial: &'t Trial<'t>,
+    limits: &'t [Limit],
     limiter: Limiter<ReplayStore>,
     clock: ManualClock,
     searches: Vec<Search>,
@@ -107,10 +115,11 @@ struct Decider<'t> {
 }
 
 impl<'t> Decider<'t> {
-    fn new(trial: &'t Trial<'t>) -> Result<Self, Error> {
+    fn new(trial: &'t Trial<'t>, limits: &'t [Limit]) -> Result<Self, Error> {
         let clock = ManualClock::default();
         Ok(Decider {
             trial,
+            limits,
             limiter: store::limiter(&clock)?,
             clock,
             searches: trial.limits.iter().map(|limit| Search::new(limit.policy())).collect::<Result<_, _>>()?,
@@ -120,19 +129,18 @@ impl<'t> Decider<'t> {
         })
     }
 
-    fn shard(&mut self, keys: &Shard, ordered: &Ordered) -> Result<(), Error> {
-        let mut items = Vec::with_capacity(self.trial.limits.len());
+    fn shard(&mut self, number: usize, keys: &Shard, ordered: &Ordered) -> Result<(), Error> {
         for (place, events) in ordered.by_key() {
             let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
             self.tally.note_span(first.micros(), last.micros());
-            let key = keys.key(place);
-            items.clear();
-            items.extend(self.trial.limits.iter().map(|limit| Item::new(limit, key)));
-            let denied = self.replay(&items, key, events)?;
-            self.note_needs(key, events, denied)?;
+            // The number is charged in the key's stead: it is as much its own, and always short.
+            let number = KeyId::new(number, place).bytes();
+            let items: SmallVec<[Item<'_>; 4]> = self.limits.iter().map(|limit| Item::new(limit, &number)).collect();
+            let denied = self.replay(&items, keys.key(place), events)?;
+            self.note_needs(&number, events, denied)?;
             // So the store is empty when the clock goes back to the next key's first request.
-            for limit in self.trial.limits {
-                self.limiter.reset_now(limit, key)?;
+            for limit in self.limits {
+                self.limiter.reset_now(limit, &number)?;
             }
         }
         self.tally.keep_most_denied(self.trial.top);

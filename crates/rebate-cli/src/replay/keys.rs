@@ -4,7 +4,6 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
 
 /// Into how many shards keys are divided: enough that readers rarely wait for each other, and that one
 /// shard's share of a big log fits a core's cache.
@@ -16,6 +15,15 @@ pub(crate) struct KeyId(u32);
 
 impl KeyId {
     const PLACES: u32 = 1 << 24;
+
+    pub(crate) fn new(shard: usize, place: usize) -> Self {
+        KeyId((shard as u32) << 24 | place as u32)
+    }
+
+    /// Stands for the key where only who is who matters.
+    pub(crate) fn bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
 
     pub(crate) fn shard(self) -> usize {
         (self.0 >> 24) as usize
@@ -32,13 +40,28 @@ pub(crate) struct Dictionary {
     shards: Vec<Mutex<Shard>>,
 }
 
-/// The keys of one shard, one after the other.
+/// The keys of one shard: their texts, one after the other, and a table that finds them.
 #[derive(Default)]
 pub(crate) struct Shard {
-    places: HashTable<u32>,
+    /// Open addressing with linear probing; its length is a power of two. Short keys lie in it whole, so
+    /// that a lookup in a table larger than the cache waits for memory once.
+    slots: Vec<Slot>,
     text: Vec<u8>,
     /// Where each key ends in the text; it begins where the one before ends.
     ends: Vec<u32>,
+}
+
+/// The longest key that lies in its slot.
+const INLINE: usize = 24;
+
+#[derive(Clone, Copy, Default)]
+#[repr(align(32))]
+struct Slot {
+    /// A short key's bytes, the rest zero; of a longer one the hash.
+    words: [u64; 3],
+    length: u32,
+    /// The key's place and one more; 0 where the slot is empty.
+    place: u32,
 }
 
 /// More keys than numbers.
@@ -53,10 +76,10 @@ impl Dictionary {
     /// The number of `key`, which is entered when it is new.
     pub(crate) fn number(&self, key: &[u8]) -> Result<KeyId, TooManyKeys> {
         let hash = self.hasher.hash_one(key);
-        // The table inside uses the hash's ends; the shard comes from its middle.
+        // The shard's table uses the lower bits.
         let shard = (hash >> 32) as usize % SHARDS;
         let place = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner).place(key, hash, &self.hasher)?;
-        Ok(KeyId((shard as u32) << 24 | place))
+        Ok(KeyId::new(shard, place as usize))
     }
 
     /// The shards, in their order.
@@ -77,22 +100,70 @@ impl Shard {
 
     /// Frees what only [`Dictionary::number`] needs.
     pub(crate) fn close(&mut self) {
-        self.places = HashTable::new();
+        self.slots = Vec::new();
     }
 
     fn place(&mut self, key: &[u8], hash: u64, hasher: &RandomState) -> Result<u32, TooManyKeys> {
-        let (text, ends) = (&self.text, &self.ends);
-        if let Some(&place) = self.places.find(hash, |&place| slice(text, ends, place as usize) == key) {
+        let wanted = Slot::new(key, hash)?;
+        if let Some(place) = self.find(&wanted, key, hash) {
             return Ok(place);
         }
-        let place = u32::try_from(ends.len()).ok().filter(|&place| place < KeyId::PLACES).ok_or(TooManyKeys)?;
-        let end = u32::try_from(text.len() + key.len()).map_err(|_| TooManyKeys)?;
+        let place = u32::try_from(self.len()).ok().filter(|&place| place < KeyId::PLACES).ok_or(TooManyKeys)?;
+        let end = u32::try_from(self.text.len() + key.len()).map_err(|_| TooManyKeys)?;
         self.text.extend_from_slice(key);
         self.ends.push(end);
-        let (text, ends) = (&self.text, &self.ends);
-        self.places.insert_unique(hash, place, |&place| hasher.hash_one(slice(text, ends, place as usize)));
+        if self.len() > self.slots.len() / 4 * 3 {
+            self.slots = vec![Slot::default(); (self.slots.len() * 2).max(16)];
+            for place in 0..self.len() {
+                let key = slice(&self.text, &self.ends, place);
+                let hash = hasher.hash_one(key);
+                enter(&mut self.slots, Slot { place: place as u32 + 1, ..Slot::new(key, hash)? }, hash);
+            }
+        } else {
+            enter(&mut self.slots, Slot { place: place + 1, ..wanted }, hash);
+        }
         Ok(place)
     }
+
+    fn find(&self, wanted: &Slot, key: &[u8], hash: u64) -> Option<u32> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = &self.slots[at];
+            if slot.place == 0 {
+                return None;
+            }
+            let alike = slot.words == wanted.words && slot.length == wanted.length;
+            if alike && (key.len() <= INLINE || self.key(slot.place as usize - 1) == key) {
+                return Some(slot.place - 1);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+impl Slot {
+    /// What a key's slot holds but for its place.
+    fn new(key: &[u8], hash: u64) -> Result<Self, TooManyKeys> {
+        let mut words = [hash, 0, 0];
+        if key.len() <= INLINE {
+            let mut bytes = [0; INLINE];
+            bytes[..key.len()].copy_from_slice(key);
+            let (chunks, _) = bytes.as_chunks::<8>();
+            words = [0, 1, 2].map(|at| u64::from_ne_bytes(chunks[at]));
+        }
+        Ok(Slot { words, length: u32::try_from(key.len()).map_err(|_| TooManyKeys)?, place: 0 })
+    }
+}
+
+/// Puts a new key's slot into a table that has room.
+fn enter(slots: &mut [Slot], slot: Slot, hash: u64) {
+    let mask = slots.len() - 1;
+    let mut at = hash as usize & mask;
+    while slots[at].place != 0 {
+        at = (at + 1) & mask;
+    }
+    slots[at] = slot;
 }
 
 fn slice<'a>(text: &'a [u8], ends: &[u32], place: usize) -> &'a [u8] {
@@ -107,7 +178,7 @@ mod tests {
     #[test]
     fn every_key_has_one_number_and_is_found_under_it() {
         let dictionary = Dictionary::new();
-        let keys: Vec<Vec<u8>> = (0..10_000).map(|i| format!("key {i}").into_bytes()).chain([vec![], vec![0]]).collect();
+        let keys: Vec<Vec<u8>> = (0..10_000).map(|i| format!("key {i}").into_bytes()).chain([0, 1, 23, 24, 25, 26, 300].map(|length| vec![0; length])).collect();
         let numbers: Vec<KeyId> = keys.iter().map(|key| dictionary.number(key).expect("few keys")).collect();
         assert!(keys.iter().zip(&numbers).all(|(key, number)| dictionary.number(key).expect("few keys") == *number));
         let shards = dictionary.into_shards();
