@@ -95,8 +95,8 @@ fn take_turns(
         for turn in 0..sides.len() {
             // Another one begins each round.
             let place = (round + turn) % sides.len();
-            let charges = workload.order.len() / candidates[place].shorter / threads * threads;
-            let (nanoseconds, admitted) = lap(sides[place].as_ref(), workload, charges, threads);
+            let charges = workload.order.len() / 2 / candidates[place].shorter / threads * threads;
+            let (nanoseconds, admitted) = lap(sides[place].as_ref(), workload, round, charges, threads);
             let meant = if outcome == Outcome::Allowed { charges as u64 } else { 0 };
             assert_eq!(admitted, meant, "{} did other work than {}", candidates[place].name, outcome.name());
             samples[place].push(nanoseconds);

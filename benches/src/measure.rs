@@ -71,27 +71,33 @@ impl<S: Side> Contender for S {
     }
 }
 
-/// Nanoseconds per charge of a lap of `charges` on each of `threads` threads at once, and how many
-/// were admitted in all. The workload's order is dealt out among the threads.
+/// Nanoseconds per charge of lap number `round`, `charges` in all, dealt out among `threads` threads at
+/// once; and how many were admitted. Even laps walk the first half of the workload's order, odd ones
+/// the second.
 ///
 /// # Panics
 /// When a thread panics.
-pub fn lap(contender: &dyn Contender, workload: &Workload, charges: usize, threads: usize) -> (f64, u64) {
+pub fn lap(contender: &dyn Contender, workload: &Workload, round: usize, charges: usize, threads: usize) -> (f64, u64) {
     let each = charges / threads;
+    let half = workload.order.len() / 2;
+    let (here, there) = if round.is_multiple_of(2) { (0, half) } else { (half, 0) };
     // Bring code and small tables back into the caches that the other sides have used since.
-    contender.lap(workload, 0..each.min(2000));
+    contender.lap(workload, there..there + each.min(2000));
+    let part = move |thread: usize| {
+        let start = here + thread * (half / threads);
+        start..start + each
+    };
     if threads == 1 {
-        let lap = contender.lap(workload, 0..each);
+        let lap = contender.lap(workload, part(0));
         return (per_charge(lap.elapsed, each), lap.admitted);
     }
-    let stride = workload.order.len() / threads;
     let barrier = Barrier::new(threads);
     let laps: Vec<Lap> = std::thread::scope(|scope| {
         let run = |thread: usize| {
             let barrier = &barrier;
             scope.spawn(move || {
                 barrier.wait();
-                contender.lap(workload, thread * stride..thread * stride + each)
+                contender.lap(workload, part(thread))
             })
         };
         let running: Vec<_> = (0..threads).map(run).collect();

@@ -5,9 +5,9 @@
 pub struct Scale {
     /// Keys of the large workloads, and of the filling.
     pub keys: usize,
-    /// Charges in a lap over one key or a thousand.
+    /// Charges in a lap over one key or a thousand; their order is two laps long.
     pub small_lap: usize,
-    /// Charges in a lap over the large workloads.
+    /// Charges in a lap over the large workloads; their order is two laps long.
     pub large_lap: usize,
     /// How often each side has its turn.
     pub rounds: usize,
@@ -28,8 +28,8 @@ impl Scale {
     pub fn from_environment() -> Self {
         let usual = Scale {
             keys: 1_000_000,
-            small_lap: 400_000,
-            large_lap: 1_000_000,
+            small_lap: 300_000,
+            large_lap: 500_000,
             rounds: 7,
             fills: 7,
             all: false,

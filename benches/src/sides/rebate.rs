@@ -3,20 +3,17 @@
 use std::hint::black_box;
 
 use rebate_core::{Decision, Limit, Limiter};
+use rebate_memory::MemoryStore;
 
 use super::{Algorithm, Candidate, Outcome, PERIOD_DAYS, Role, Side};
 use crate::measure::Contender;
 
 /// The store under test.
-pub(super) type Store = own_store::OwnStore<rebate_core::SystemClock>;
+pub(super) type Store = MemoryStore;
 
 pub(super) fn store() -> Store {
-    own_store::OwnStore::new(rebate_core::SystemClock)
+    MemoryStore::new()
 }
-
-#[path = "../../../crates/rebate-conformance/examples/own_store.rs"]
-#[expect(dead_code, unreachable_pub, reason = "an example that stands in")]
-mod own_store;
 
 /// One limiter and one limit.
 pub(super) struct Rebate {
