@@ -13,6 +13,8 @@ fn assert_apart<H: Harness>(scene: &Scene<'_, H>, pairs: &[(&Limit, KeyRef<'_>)]
     }
     for (cost, (limit, key)) in (1..).zip(pairs) {
         assert_eq!(scene.peek(limit, *key).used(), cost, "pair {cost}: {key:?} of {limit:?}");
+    }
+    for (cost, (limit, key)) in (1..).zip(pairs) {
         let listed = scene.listed(limit);
         let own = listed.iter().find(|(listed, _)| listed.as_ref() == *key).map(|(_, status)| status.used());
         assert_eq!(own, Some(cost), "pair {cost} in the list");

@@ -1,0 +1,164 @@
+//! What the store keeps, as the engine wants to see it.
+
+use std::collections::HashMap;
+
+use rebate_core::count::Count;
+use rebate_core::engine::{Counts, Note, OwnedPlace, Place, TopUps};
+use rebate_core::{Denial, Error, Held, Identity, Key, KeyRef, Marks, Timestamp};
+
+use super::Fault;
+
+/// Everything the store remembers.
+#[derive(Clone, Default)]
+pub(super) struct Book {
+    pub(super) counts: HashMap<OwnedPlace, Held>,
+    notes: HashMap<(Key, Vec<u8>), Note>,
+    top_ups: HashMap<OwnedPlace, TopUps>,
+    /// For the fault of remembering them.
+    pub(super) denials: HashMap<Vec<u8>, Denial>,
+    pub(super) windows: u64,
+    pub(super) latest: Timestamp,
+}
+
+/// The book at one moment.
+pub(super) struct Open<'a> {
+    pub(super) fault: Option<Fault>,
+    pub(super) identity: &'a Identity,
+    pub(super) book: &'a mut Book,
+    pub(super) now: Timestamp,
+    pub(super) room: usize,
+}
+
+/// Bytes that an entry takes beyond what it holds on the heap.
+const ENTRY: usize = 256;
+
+impl Open<'_> {
+    pub(super) fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Where a count is kept.
+    pub(super) fn place(&self, place: Place<'_>) -> OwnedPlace {
+        if self.is(Fault::EndsKeysAtNul) && place.key.group().is_none() {
+            let key = place.key.bytes().split(|&byte| byte == 0).next().unwrap_or_default();
+            return OwnedPlace { key: key.into(), ..place.into() };
+        }
+        if self.is(Fault::JoinsGroups) {
+            let joined = [place.key.group().unwrap_or_default(), place.key.bytes()].concat();
+            return OwnedPlace { key: (&joined).into(), ..place.into() };
+        }
+        if self.is(Fault::JoinsNamesWithColons) {
+            let limit = self.identity.limit(place.name);
+            let name = limit.as_ref().map_or("", |limit| limit.name());
+            let joined = [name.as_bytes(), b":", place.key.bytes()].concat();
+            return OwnedPlace { name: 0, key: (&joined).into() };
+        }
+        place.into()
+    }
+
+    fn note_place(&self, scope: KeyRef<'_>, key: &[u8]) -> (Key, Vec<u8>) {
+        let scope = if self.is(Fault::ForgetsTheScope) { "".into() } else { scope };
+        (scope.into(), key.to_vec())
+    }
+
+    fn is_over(&self, held: &Held) -> bool {
+        let early = if self.is(Fault::ForgetsEarly) { 1_000_000 } else { 0 };
+        let before = match &held.count {
+            Count::Window(window, _) => self.now.as_micros() < window.start,
+            _ => false,
+        };
+        held.expires_at() <= self.now.as_micros() + early || (before && self.is(Fault::FollowsEveryStepBack))
+    }
+
+    fn bytes(&self) -> usize {
+        let counts = self.book.counts.iter().map(|(place, held)| count_bytes(place.key.as_ref()) + held.heap_bytes());
+        let notes = self.book.notes.iter().map(|((_, key), note)| note_bytes(key.len(), note.parts.len()));
+        let top_ups = self.book.top_ups.values().flat_map(|top_ups| &top_ups.receipts);
+        counts.sum::<usize>()
+            + notes.sum::<usize>()
+            + top_ups.map(|top_up| ENTRY * (1 + top_up.parts.len())).sum::<usize>()
+    }
+
+    /// Forgets what is over.
+    fn tidy(&mut self) {
+        if self.is(Fault::NeverTidies) {
+            return;
+        }
+        let now = self.now.as_micros();
+        self.book.counts.retain(|_, held| held.expires_at() > now);
+        self.book.notes.retain(|_, note| note.expires_at > now);
+        self.book.top_ups.retain(|_, top_ups| top_ups.expires_at() > now);
+    }
+
+    fn evict_one(&mut self, places: &[Place<'_>]) -> bool {
+        let wanted: Vec<OwnedPlace> = places.iter().map(|place| self.place(*place)).collect();
+        let victim = self.book.counts.keys().find(|place| !wanted.contains(place)).cloned();
+        victim.is_some_and(|victim| self.book.counts.remove(&victim).is_some())
+    }
+}
+
+fn count_bytes(key: KeyRef<'_>) -> usize {
+    ENTRY + key.bytes().len() + key.group().map_or(0, <[u8]>::len)
+}
+
+fn note_bytes(key: usize, parts: usize) -> usize {
+    size_of::<Note>() + key + parts * size_of::<rebate_core::Part>()
+}
+
+impl Counts for Open<'_> {
+    fn identity(&self) -> &Identity {
+        self.identity
+    }
+
+    fn take(&mut self, place: Place<'_>) -> Option<Held> {
+        let held = self.book.counts.remove(&self.place(place))?;
+        (!self.is_over(&held)).then_some(held)
+    }
+
+    fn put(&mut self, place: Place<'_>, held: Option<Held>) {
+        let Some(mut held) = held else { return };
+        if self.is(Fault::ForgetsRefunds) {
+            match &mut held.count {
+                Count::Window(_, marks) | Count::Bucket(_, marks) => *marks = Marks::default(),
+                _ => {}
+            }
+        }
+        self.book.counts.insert(self.place(place), held);
+    }
+
+    fn take_note(&mut self, scope: KeyRef<'_>, key: &[u8]) -> Option<Note> {
+        let place = self.note_place(scope, key);
+        match self.fault {
+            Some(Fault::BillsAgain) => None,
+            Some(Fault::NeverFreesTheKey) => self.book.notes.get(&place).cloned(),
+            _ => self.book.notes.remove(&place),
+        }
+    }
+
+    fn put_note(&mut self, scope: KeyRef<'_>, key: &[u8], note: Option<Note>) {
+        let Some(note) = note else { return };
+        self.book.notes.insert(self.note_place(scope, key), note);
+    }
+
+    fn take_top_ups(&mut self, place: Place<'_>) -> Option<TopUps> {
+        self.book.top_ups.remove(&self.place(place))
+    }
+
+    fn put_top_ups(&mut self, place: Place<'_>, top_ups: Option<TopUps>) {
+        let Some(top_ups) = top_ups else { return };
+        if !self.is(Fault::ForgetsTopUps) {
+            self.book.top_ups.insert(self.place(place), top_ups);
+        }
+    }
+
+    fn reserve(&mut self, places: &[Place<'_>], bytes: usize) -> Result<(), Error> {
+        let new = places.iter().filter(|place| !self.book.counts.contains_key(&self.place(**place)));
+        let wanted = bytes + new.map(|place| count_bytes(place.key)).sum::<usize>();
+        let fits = |open: &Self| open.room == usize::MAX || open.bytes() + wanted <= open.room;
+        if !fits(self) {
+            self.tidy();
+        }
+        while self.is(Fault::EvictsLiveCounts) && !fits(self) && self.evict_one(places) {}
+        if fits(self) { Ok(()) } else { Err(Error::full("the store is at its cap of memory; try later")) }
+    }
+}

@@ -1,0 +1,36 @@
+//! The store that the broken ones are made of keeps every law; each fault is killed by the case named
+//! for it.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rebate_conformance::broken::{BrokenHarness, Fault};
+use rebate_conformance::suite::{CASES, cases};
+
+mod right {
+    use super::BrokenHarness;
+
+    rebate_conformance::suite!(BrokenHarness(None));
+}
+
+#[test]
+fn each_broken_store_is_killed_by_its_case() {
+    let mut survivors = Vec::new();
+    for &fault in Fault::ALL {
+        let named = fault.killed_by();
+        let case = cases::<BrokenHarness>().into_iter().find(|case| (case.law, case.name) == named);
+        let case = case.unwrap_or_else(|| panic!("{fault:?} names a case that there is not: {named:?}"));
+        if catch_unwind(AssertUnwindSafe(|| case.run(&BrokenHarness(Some(fault))))).is_ok() {
+            survivors.push((fault, named));
+        }
+    }
+    assert!(survivors.is_empty(), "these passed the case that must kill them: {survivors:?}");
+}
+
+#[test]
+fn every_law_has_a_broken_store() {
+    let laws: BTreeSet<_> = CASES.iter().map(|(law, _)| *law).collect();
+    let broken: BTreeSet<_> = Fault::ALL.iter().map(|fault| fault.killed_by().0).collect();
+    assert_eq!(laws, broken);
+    assert_eq!(laws.len(), 14);
+}
