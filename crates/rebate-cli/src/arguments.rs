@@ -130,9 +130,7 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
         None => {
             let policy = Policy::parse(text.trim()).map_err(readable)?;
             // A policy may be written with what a name cannot hold (`µs`, or many spaces).
-            Limit::of(text.trim(), policy.clone())
-                .or_else(|_| Limit::of(&policy.to_string(), policy))
-                .map_err(readable)
+            Limit::of(text.trim(), policy.clone()).or_else(|_| Limit::of(&policy.to_string(), policy)).map_err(readable)
         }
     }
 }

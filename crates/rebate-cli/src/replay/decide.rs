@@ -88,7 +88,10 @@ pub(crate) fn decide(
     };
     let tallies: Result<Vec<Tally>, Error> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut whole = Tally::new(trial.limits.len());
     tallies?.into_iter().for_each(|tally| whole.merge(tally));

@@ -178,7 +178,10 @@ mod tests {
     #[test]
     fn every_key_has_one_number_and_is_found_under_it() {
         let dictionary = Dictionary::new();
-        let keys: Vec<Vec<u8>> = (0..10_000).map(|i| format!("key {i}").into_bytes()).chain([0, 1, 23, 24, 25, 26, 300].map(|length| vec![0; length])).collect();
+        let keys: Vec<Vec<u8>> = (0..10_000)
+            .map(|i| format!("key {i}").into_bytes())
+            .chain([0, 1, 23, 24, 25, 26, 300].map(|length| vec![0; length]))
+            .collect();
         let numbers: Vec<KeyId> = keys.iter().map(|key| dictionary.number(key).expect("few keys")).collect();
         assert!(keys.iter().zip(&numbers).all(|(key, number)| dictionary.number(key).expect("few keys") == *number));
         let shards = dictionary.into_shards();

@@ -40,7 +40,8 @@ pub(crate) enum Trouble {
 /// Replays the log that the arguments name.
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
     let started = Instant::now();
-    let name = if arguments.file.as_os_str() == "-" { "standard input".into() } else { arguments.file.to_string_lossy() };
+    let name =
+        if arguments.file.as_os_str() == "-" { "standard input".into() } else { arguments.file.to_string_lossy() };
     let cannot_read = |error: io::Error| Trouble::Log(format!("cannot read {name}: {error}"));
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
     let input = Input::open(&arguments.file).map_err(cannot_read)?;
@@ -61,7 +62,8 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
     drop(progress);
     let tally = tally.map_err(|error| Trouble::Log(format!("cannot replay {name}: {error}")))?;
 
-    let report = Report::new(arguments, &name, tally, report::Lines { lines, bad_lines, without_key, keys: keys_in_all });
+    let report =
+        Report::new(arguments, &name, tally, report::Lines { lines, bad_lines, without_key, keys: keys_in_all });
     let text = if arguments.json { report.json() } else { table::print(&report, started.elapsed()) };
     let mut out = BufWriter::new(io::stdout().lock());
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
@@ -83,7 +85,8 @@ fn shape(arguments: &ReplayArguments) -> Shape {
 
 /// Tells of the first bad lines on standard error.
 fn show_bad_lines(log: &Log, arguments: &ReplayArguments, name: &str) -> Result<(), Trouble> {
-    let shown = |bad: &read::Shown| format!("{name}: line {}: {}\n  {}", table::grouped(bad.line), bad.reason, bad.excerpt);
+    let shown =
+        |bad: &read::Shown| format!("{name}: line {}: {}\n  {}", table::grouped(bad.line), bad.reason, bad.excerpt);
     if let Some(first) = log.shown.first().filter(|_| arguments.strict) {
         return Err(Trouble::Log(shown(first)));
     }
@@ -97,7 +100,8 @@ fn show_bad_lines(log: &Log, arguments: &ReplayArguments, name: &str) -> Result<
         let _ = writeln!(errors, "{name}: and {} more lines that cannot be read", table::grouped(more));
     }
     if log.bad_lines > 0 && log.chunks.iter().all(Vec::is_empty) && log.without_key == 0 {
-        let _ = writeln!(errors, "{name}: no line could be read; is it an access log in Common, Combined or JSON format?");
+        let _ =
+            writeln!(errors, "{name}: no line could be read; is it an access log in Common, Combined or JSON format?");
     }
     Ok(())
 }

@@ -95,11 +95,15 @@ pub(crate) fn read(
     threads: usize,
     progress: &Progress,
 ) -> io::Result<Log> {
-    let reader = Reader { input: Mutex::new(input), dictionary: Dictionary::new(), stop: AtomicBool::new(false), strict };
+    let reader =
+        Reader { input: Mutex::new(input), dictionary: Dictionary::new(), stop: AtomicBool::new(false), strict };
     let chunks: io::Result<Vec<Vec<Chunk>>> = thread::scope(|scope| {
         let work = || scope.spawn(|| reader.work(parser.clone(), progress));
         let workers: Vec<_> = (0..threads).map(|_| work()).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut chunks: Vec<Chunk> = chunks?.into_iter().flatten().collect();
     chunks.sort_unstable_by_key(|chunk| chunk.number);
@@ -137,7 +141,8 @@ impl Reader {
         let (mut chunks, mut bytes) = (Vec::new(), Vec::new());
         while !self.stop.load(Ordering::Relaxed) {
             let next = self.input.lock().unwrap_or_else(PoisonError::into_inner).next_chunk(&mut bytes);
-            let chunk = next.and_then(|number| number.map(|number| self.lines(number, &bytes, &mut parser)).transpose());
+            let chunk =
+                next.and_then(|number| number.map(|number| self.lines(number, &bytes, &mut parser)).transpose());
             match chunk {
                 Ok(Some(chunk)) => {
                     progress.read(chunk.lines);

@@ -39,7 +39,8 @@ impl Tolerance {
         }
         let whole: u64 = whole.parse().map_err(|_| wrong())?;
         let decimals: u64 = format!("{decimals:0<6}").parse().map_err(|_| wrong())?;
-        let millionths = whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(decimals)).ok_or_else(wrong)?;
+        let millionths =
+            whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(decimals)).ok_or_else(wrong)?;
         if millionths > Self::WHOLE { Err(wrong()) } else { Ok(Tolerance { millionths }) }
     }
 
@@ -178,7 +179,9 @@ mod tests {
     #[test]
     fn the_smallest_quota_leaves_as_many_keys_as_tolerated() {
         let mut needs = Needs::default();
-        [1, 1, 5, 5, 9].map(|quota| needs.add(Some(quota)));
+        for quota in [1, 1, 5, 5, 9] {
+            needs.add(Some(quota));
+        }
         assert_eq!([0, 1, 2, 3, 4, 5].map(|keys| needs.smallest(keys)), [9, 5, 5, 1, 1, 1].map(Some));
         needs.add(None);
         assert_eq!([0, 1, 2].map(|keys| needs.smallest(keys)), [None, Some(9), Some(5)]);

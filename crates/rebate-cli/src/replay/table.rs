@@ -17,7 +17,7 @@ pub(crate) fn print(report: &Report, took: Duration) -> String {
     // Writing to a string cannot fail.
     let _ = summary(&mut out, report, took);
     let _ = write!(out, "\n{}\n", limits(report));
-    let _ = smallest(&mut out, report);
+    let _ = legend(&mut out, report);
     if !report.most_denied.is_empty() {
         let _ = write!(out, "\nMost denied\n{}\n", keys(report));
     }
@@ -52,7 +52,7 @@ fn denied_share(report: &Report) -> String {
 }
 
 fn limits(report: &Report) -> Table {
-    let mut table = table(&["Limit", "Charged", "Denied", "Keys denied", "Refunded", "Smallest quota"], 1);
+    let mut table = table(&["Limit", "Charged", "Denied", "Keys denied", "Refunded", "Smallest"], 1);
     for limit in &report.limits {
         let name = if limit.limit == limit.policy {
             limit.limit.clone()
@@ -65,23 +65,20 @@ fn limits(report: &Report) -> Table {
             grouped(limit.denied),
             grouped(limit.denied_keys),
             grouped(limit.refunded),
-            limit.smallest_quota.map_or("none".to_owned(), grouped),
+            limit.smallest_policy.clone().unwrap_or("none".to_owned()),
         ]);
     }
     table
 }
 
-/// Says what the smallest quota is.
-fn smallest(out: &mut String, report: &Report) -> std::fmt::Result {
-    let who = if report.tolerated_keys == 0 {
-        "nobody".to_owned()
-    } else {
-        format!("at most {} ({} %)", counted(report.tolerated_keys, "key"), report.tolerate_percent)
-    };
-    write!(out, "Each limit by itself would have denied {who} under: ")?;
-    let policies: Vec<_> = report.limits.iter().map(|limit| limit.smallest_policy.as_deref()).collect();
-    let texts = policies.into_iter().map(|policy| policy.unwrap_or("no quota that can be built"));
-    writeln!(out, "{}", texts.collect::<Vec<_>>().join("; "))
+/// Says what the last column is.
+fn legend(out: &mut String, report: &Report) -> std::fmt::Result {
+    let (article, whose) = if report.limits.len() == 1 { ("the limit", "") } else { ("each limit", " by itself") };
+    write!(out, "Smallest: the smallest quota under which {article}{whose} would have denied ")?;
+    match report.tolerated_keys {
+        0 => writeln!(out, "nobody."),
+        keys => writeln!(out, "at most {} ({} %).", counted(keys, "key"), report.tolerate_percent),
+    }
 }
 
 fn keys(report: &Report) -> Table {
@@ -105,7 +102,7 @@ fn keys(report: &Report) -> Table {
 /// A table whose columns from `first_number` on are numbers.
 fn table(header: &[&str], first_number: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
     (first_number..header.len()).for_each(|column| align(&mut table, column, CellAlignment::Right));
     table

@@ -12,9 +12,11 @@ pub(super) fn parse<'a>(line: &'a [u8], key: KeyField, days: &mut DayMemo) -> Re
     let (host, rest) = word(line).ok_or(BadLine::new("nothing after the host"))?;
     let (_, rest) = word(rest).ok_or(BadLine::new("no user after the second field"))?;
     // A user's name may hold spaces.
-    let bracket = memchr(b'[', rest).ok_or(BadLine::new("no time in brackets, as in `[17/May/2015:10:05:03 +0000]`"))?;
+    let bracket =
+        memchr(b'[', rest).ok_or(BadLine::new("no time in brackets, as in `[17/May/2015:10:05:03 +0000]`"))?;
     let user = rest[..bracket].trim_ascii_end();
-    let (date, rest) = split_at_byte(&rest[bracket + 1..], b']').ok_or(BadLine::new("the time's bracket is not closed"))?;
+    let (date, rest) =
+        split_at_byte(&rest[bracket + 1..], b']').ok_or(BadLine::new("the time's bracket is not closed"))?;
     let micros = days.common(date)?;
     let rest = rest.strip_prefix(b" ").ok_or(BadLine::new("no request after the time"))?;
     let (request, rest) = quoted(rest).ok_or(BadLine::new("no request in quotes after the time"))?;

@@ -121,7 +121,8 @@ fn day_start(text: &[u8; 11]) -> Option<i64> {
     let name = [m1, m2, m3].map(|letter| letter.to_ascii_lowercase());
     let month = months.iter().position(|month| **month == name)? + 1;
     let year = pair(y1, y2)? * 100 + pair(y3, y4)?;
-    let date = Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(pair(d1, d2)?).ok()?).ok()?;
+    let date =
+        Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(pair(d1, d2)?).ok()?).ok()?;
     Some(i64::from((date - Date::constant(1970, 1, 1)).get_days()) * DAY)
 }
 
