@@ -2,7 +2,7 @@
 //!
 //! One shape for what every algorithm can do, so that a store need not tell them apart.
 
-use crate::algorithm::bucket::Level;
+use crate::algorithm::bucket::{Bucket, Level};
 use crate::algorithm::entries::{Entry, Roll};
 use crate::algorithm::fixed::{self, Layout, Window};
 use crate::algorithm::sliding::{self, Buckets, Sliding};
@@ -70,6 +70,9 @@ impl Held {
                 plan(sliding.charge(state, cost, now, fresh), Next::Sliding)
             }
             Algorithm::Bucket(bucket) => {
+                if let Some((Some(retry), status)) = held.and_then(|held| at_old_rate(held, bucket, cost, now)) {
+                    return Err((retry, status));
+                }
                 let live = held.and_then(|held| adopt(held, limit, now, fresh));
                 plan(bucket.charge_live(live, cost, now, fresh), Next::Bucket)
             }
@@ -132,7 +135,10 @@ impl Held {
         match limit.policy().algorithm() {
             Algorithm::Fixed(fixed) => fixed.status(held.and_then(Held::window), now),
             Algorithm::Sliding(sliding) => sliding.status(held.and_then(Held::buckets), now),
-            Algorithm::Bucket(bucket) => bucket.status_live(held.and_then(|held| adopt(held, limit, now, 0)), now),
+            Algorithm::Bucket(bucket) => match held.and_then(|held| at_old_rate(held, bucket, 1, now)) {
+                Some((_, status)) => status,
+                None => bucket.status_live(held.and_then(|held| adopt(held, limit, now, 0)), now),
+            },
             Algorithm::Log(entries) | Algorithm::Concurrency(entries) => {
                 entries.decide(held.and_then(Held::roll), 1, now).1
             }
@@ -168,6 +174,19 @@ impl Held {
         match (self.limit.policy().algorithm(), &mut self.count) {
             (Algorithm::Concurrency(entries), Count::Entries(roll)) => Ok(entries.renew(roll, instance, units, now)),
             _ => Err(NotALease),
+        }
+    }
+
+    /// Whether it is there at `now`: neither at its end, nor as if absent because the clock is far behind.
+    pub fn is_live(&self, now: u64) -> bool {
+        match (self.limit.policy().algorithm(), &self.count) {
+            (_, Count::Window(window, _)) => window.live(now).is_some(),
+            (Algorithm::Sliding(sliding), Count::Sliding(buckets, ..)) => sliding.live(*buckets, now).is_some(),
+            (Algorithm::Bucket(bucket), Count::Bucket(level, _)) => bucket.live(*level, now).is_some(),
+            (Algorithm::Log(entries) | Algorithm::Concurrency(entries), Count::Entries(roll)) => {
+                self.expires_at() > now && entries.time(roll, now).is_some()
+            }
+            _ => false,
         }
     }
 
@@ -216,6 +235,17 @@ fn plan<S>(verdict: Verdict<S>, next: impl FnOnce(S, Grant) -> Next) -> Result<(
     }
 }
 
+/// What a bucket is told under `new` whose count still refills at another rate; `None` where it does not.
+fn at_old_rate(held: &Held, new: &Bucket, cost: u64, now: u64) -> Option<(Option<Retry>, Status)> {
+    let (Algorithm::Bucket(old), Count::Bucket(level, _)) = (held.limit.policy().algorithm(), &held.count) else {
+        return None;
+    };
+    if !new.has_other_rate(old) {
+        return None;
+    }
+    Some(new.told_at_rate_of(old, old.live(*level, now)?, cost, now))
+}
+
 /// A bucket's level and time under `limit`, which may have another burst or rate than it had.
 fn adopt(held: &Held, limit: &Limit, now: u64, fresh: u64) -> Option<(Level, u64)> {
     let (Algorithm::Bucket(new), Algorithm::Bucket(old), Count::Bucket(level, _)) =
@@ -242,10 +272,16 @@ fn refund_sliding(
     total: u64,
     now: u64,
 ) -> Returned {
-    let Some((live, was_moved)) = limit.live(*buckets, now) else { return Returned::EXPIRED };
-    if was_moved {
-        *previous = std::mem::take(current);
+    let Some((mut live, was_moved)) = limit.live(*buckets, now) else { return Returned::EXPIRED };
+    if !was_moved {
+        return sliding::refund(buckets, current, previous, limit.window, instance, units, total);
     }
-    *buckets = live;
-    sliding::refund(buckets, current, previous, limit.window, instance, units, total)
+    // The bucket that was current is the previous one by now.
+    let returned = sliding::refund(&mut live, &mut Marks::default(), current, limit.window, instance, units, total);
+    // A refund of nothing leaves the count as it was, its time too.
+    if returned.now > 0 {
+        *previous = std::mem::take(current);
+        *buckets = live;
+    }
+    returned
 }

@@ -15,7 +15,7 @@ pub use refund::refund;
 pub use settle::settle;
 
 use crate::count::{Held, NotALease};
-use crate::decision::{PartRenewal, Renewal};
+use crate::decision::{PartRenewal, Renewal, Status};
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
 use crate::limit::{Identity, Limit};
@@ -116,13 +116,18 @@ pub fn peek(counts: &mut impl Counts, items: &[Item<'_>], now: Timestamp) -> Res
     let mut statuses = Statuses::new();
     for (at, item) in items.iter().enumerate() {
         let place = Place { name: counts.identity().index_of(item.limit).name, key: item.key };
-        let held = counts.take(place);
-        statuses.push(Held::peek(held.as_ref(), item.limit, now.as_micros()).of_item(at, None));
-        if held.is_some() {
-            counts.put(place, held);
-        }
+        statuses.push(peek_at(counts, place, item.limit, now).of_item(at, None));
     }
     Ok(statuses)
+}
+
+fn peek_at(counts: &mut impl Counts, place: Place<'_>, limit: &Limit, now: Timestamp) -> Status {
+    let held = counts.take(place);
+    let status = Held::peek(held.as_ref(), limit, now.as_micros());
+    if held.is_some() {
+        counts.put(place, held);
+    }
+    status
 }
 
 /// Moves the ends of the receipt's leases to a whole lease from `now`.
@@ -133,24 +138,24 @@ pub fn renew(counts: &mut impl Counts, receipt: &Receipt, now: Timestamp) -> Res
     check_receipt(counts.identity(), receipt)?;
     let mut parts = SmallVec::new();
     for part in &receipt.parts {
-        parts.push(match counts_place(counts.identity(), part) {
-            None => PartRenewal::Expired,
-            Some((_, place)) => {
-                let mut held = counts.take(place);
-                let renewed = held.as_mut().map(|held| held.renew(part.instance, part.units(), now.as_micros()));
-                if held.is_some() {
-                    counts.put(place, held);
-                }
-                match renewed {
-                    Some(Ok(Some(end))) => PartRenewal::Until(Timestamp::from_micros(end)),
-                    Some(Ok(None)) => PartRenewal::Expired,
-                    Some(Err(NotALease)) => PartRenewal::NotALease,
-                    None => absent(counts.identity(), part),
-                }
-            }
-        });
+        parts.push(renew_part(counts, part, now));
     }
     Ok(Renewal { parts })
+}
+
+fn renew_part(counts: &mut impl Counts, part: &Part, now: Timestamp) -> PartRenewal {
+    let Some((limit, place)) = counts_place(counts.identity(), part) else { return PartRenewal::Expired };
+    // By the limit that the receipt names: what the count is now may be something else.
+    if !limit.policy().is_concurrency() {
+        return PartRenewal::NotALease;
+    }
+    let Some(mut held) = counts.take(place) else { return PartRenewal::Expired };
+    let renewed = held.renew(part.instance, part.units(), now.as_micros());
+    counts.put(place, Some(held));
+    match renewed {
+        Ok(Some(end)) => PartRenewal::Until(Timestamp::from_micros(end)),
+        Ok(None) | Err(NotALease) => PartRenewal::Expired,
+    }
 }
 
 /// Forgets a count. Answers whether there was one that said anything at `now`.
@@ -195,14 +200,6 @@ fn counts_place<'a>(identity: &Identity, part: &'a Part) -> Option<(Limit, Place
         LimitRef::Name(name) => identity.by_name(name)?,
     };
     Some((limit, Place { name: index.name, key: part.key.as_ref() }))
-}
-
-/// What the renewal of a part answers whose count is gone.
-fn absent(identity: &Identity, part: &Part) -> PartRenewal {
-    match counts_place(identity, part) {
-        Some((limit, _)) if !limit.policy().is_concurrency() => PartRenewal::NotALease,
-        _ => PartRenewal::Expired,
-    }
 }
 
 /// An owned [`Place`], for a store's maps.

@@ -172,7 +172,7 @@ impl Bucket {
     /// level rounded up to a fraction.
     pub fn adopt(&self, old: &Bucket, state: Level, now: u64, fresh: u64) -> Option<(Level, u64)> {
         let (level, time) = old.live(state, now)?;
-        if (self.unit, self.denominator) == (old.unit, old.denominator) {
+        if !self.has_other_rate(old) {
             return Some((level, time));
         }
         let missing = old.parts(Credit { micros: level.tat.micros - time, fraction: level.tat.fraction });
@@ -183,6 +183,33 @@ impl Bucket {
             fraction: (parts % denominator) as u64,
         };
         Some((Level { identity: fresh, tat, gross: 0 }, time))
+    }
+
+    /// Whether a unit takes another time to refill than under `old`.
+    pub fn has_other_rate(&self, old: &Bucket) -> bool {
+        (self.unit, self.denominator) != (old.unit, old.denominator)
+    }
+
+    /// What a charge of `cost` is told under this limit while `old`, of another rate, still refills the bucket:
+    /// a new rate holds from the first charge admitted under it, so waits and resets told at it would
+    /// be false. Also when to retry, if the charge does not fit.
+    pub fn told_at_rate_of(&self, old: &Bucket, live: (Level, u64), cost: u64, now: u64) -> (Option<Retry>, Status) {
+        let (level, time) = live;
+        let missing = u128::from(old.parts(Credit { micros: level.tat.micros - time, fraction: level.tat.fraction }));
+        let unit = u128::from(old.unit_parts);
+        let held = u128::from(self.burst) * unit;
+        let reset = level.tat.micros + u64::from(level.tat.fraction > 0) - now;
+        let status = Status::new(self.burst, (held.saturating_sub(missing) / unit) as u64, reset);
+        let wanted = u128::from(cost) * unit + missing;
+        let retry = if cost > self.burst {
+            Some(Retry::Never)
+        } else if wanted > held {
+            let wait = (wanted - held).div_ceil(u128::from(old.denominator)) as u64;
+            Some(Retry::after_micros(time - now + wait))
+        } else {
+            None
+        };
+        (retry, status)
     }
 
     /// How far the span of the charge that ends at unit `last` reaches beyond `time` on the net axis.

@@ -141,11 +141,13 @@ pub fn refund(
     {
         return Returned::EXPIRED;
     }
+    let already = marks.given_back(units);
     let newly = marks.mark(units, total, Credit::default(), 1);
     window.refunded += newly;
     Returned {
         now: newly,
-        in_all: marks.given_back(units).max(newly),
+        // Not asked of the marks, which may just have forgotten it.
+        in_all: already + newly,
         expired: false,
         closed: closes && window.used() == 0,
     }

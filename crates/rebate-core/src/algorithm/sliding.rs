@@ -221,7 +221,9 @@ pub fn refund(
     if !units.issued_by(tally.gross) || marks.forgot(units.last) {
         return Returned::EXPIRED;
     }
+    let already = marks.given_back(units);
     let newly = marks.mark(units, total, Credit::default(), 1);
     tally.refunded += newly;
-    Returned { now: newly, in_all: marks.given_back(units).max(newly), expired: false, closed: false }
+    // Not asked of the marks, which may just have forgotten it.
+    Returned { now: newly, in_all: already + newly, expired: false, closed: false }
 }

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::count::{Held, Plan};
 use crate::decision::{Decision, Denial, Retry, Status};
-use crate::engine::{Counts, Note, Place, check_items};
+use crate::engine::{Counts, Note, Place, check_items, peek_at};
 use crate::error::Error;
 use crate::key::Key;
 use crate::limit::{Limit, LimitIndex};
@@ -59,14 +59,14 @@ pub fn charge(
         if let Some(note) = counts.take_note(scope.key, idempotency.key)
             && now.as_micros() < note.expires_at
         {
-            let replayed = replay(counts, &note, &lines, scope, idempotency);
+            let replayed = replay(counts, &note, &lines, scope, idempotency, now);
             counts.put_note(scope.key, idempotency.key, Some(note));
             return replayed.map(Decision::Allowed);
         }
     }
     let taken = take(counts, lines, now, random);
     if taken.iter().any(Taken::denies) {
-        return Ok(Decision::Denied(deny(counts, taken)));
+        return Ok(Decision::Denied(deny(counts, taken, now)));
     }
     let note_bytes = request
         .idempotency
@@ -104,16 +104,17 @@ pub(super) fn take<'a>(
 }
 
 /// Puts everything back as it was; the denial says what each limit answered.
-pub(super) fn deny(counts: &mut impl Counts, taken: SmallVec<[Taken<'_>; 2]>) -> Denial {
+pub(super) fn deny(counts: &mut impl Counts, taken: SmallVec<[Taken<'_>; 2]>, now: Timestamp) -> Denial {
     let mut statuses = Statuses::new();
     for Taken { line, held, verdict } in taken {
+        statuses.push(match verdict {
+            // Its verdict may tell the status after the charge, which is not made.
+            Ok(_) => Held::peek(held.as_ref(), line.limit, now.as_micros()).of_item(line.item, None),
+            Err((retry, status)) => status.of_item(line.item, Some(retry)),
+        });
         if held.is_some() {
             counts.put(line.place, held);
         }
-        statuses.push(match verdict {
-            Ok((_, status)) => status.of_item(line.item, None),
-            Err((retry, status)) => status.of_item(line.item, Some(retry)),
-        });
     }
     Denial::new(statuses)
 }
@@ -215,13 +216,14 @@ fn check_idempotency<'a>(idempotency: &Idempotency<'_>, items: &'a [Item<'a>]) -
     })
 }
 
-/// The receipt of the charge that `note` remembers, if it is the same charge.
+/// The receipt of the charge that `note` remembers, if it is the same charge, with the statuses of now.
 fn replay(
-    counts: &impl Counts,
+    counts: &mut impl Counts,
     note: &Note,
     lines: &Lines<'_>,
     scope: &Item<'_>,
     idempotency: &Idempotency<'_>,
+    now: Timestamp,
 ) -> Result<Receipt, Error> {
     let identity = counts.identity();
     let name = |part: &Part| match &part.limit {
@@ -237,7 +239,12 @@ fn replay(
             "the idempotency key has billed a charge of other limits, keys or costs; use a new one",
         ));
     }
-    let mut receipt = Receipt::new(identity.tag(), note.charged_at, note.parts.clone(), Statuses::new());
+    let tag = identity.tag();
+    let mut statuses = Statuses::new();
+    for line in lines {
+        statuses.push(peek_at(counts, line.place, line.limit, now).of_item(line.item, None));
+    }
+    let mut receipt = Receipt::new(tag, note.charged_at, note.parts.clone(), statuses);
     receipt.idempotency = Some(note_of(scope.key.into(), idempotency));
     receipt.replay = true;
     Ok(receipt)

@@ -26,39 +26,44 @@ pub fn refund(counts: &mut impl Counts, request: &RefundRequest<'_>, now: Timest
             receipt.parts.len()
         )));
     }
-    let mut parts = SmallVec::new();
-    for (at, (part, &total)) in receipt.parts.iter().zip(request.totals).enumerate() {
-        let (returned, status) = give_back(counts, part, total, now);
+    let mut parts: SmallVec<[PartRefund; 1]> = SmallVec::new();
+    for (part, &total) in receipt.parts.iter().zip(request.totals) {
+        let returned = give_back(counts, part, total, now);
         parts.push(PartRefund {
             given_back: returned.now,
             in_all: returned.in_all.max(part.refunded),
             expired: returned.expired,
-            status: status.map(|status| status.of_item(at, None)),
+            status: None,
         });
     }
-    note_refunds(counts, receipt, parts.iter().map(|part: &PartRefund| part.in_all));
+    // Only now: parts may be of one count, where one tops up another.
+    for (at, (part, answer)) in receipt.parts.iter().zip(&mut parts).enumerate() {
+        answer.status = status_of_part(counts, part, now).map(|status| status.of_item(at, None));
+    }
+    note_refunds(counts, receipt, parts.iter().map(|part| part.in_all));
     Ok(Refund { parts })
 }
 
-/// Gives back up to `total` of one part; the status is that after it.
-pub(super) fn give_back(
-    counts: &mut impl Counts,
-    part: &Part,
-    total: u64,
-    now: Timestamp,
-) -> (Returned, Option<Status>) {
-    let Some((limit, place)) = counts_place(counts.identity(), part) else {
-        return (Returned::EXPIRED, None);
-    };
-    let Some(mut held) = counts.take(place) else {
-        return (Returned::EXPIRED, Some(Held::peek(None, &limit, now.as_micros())));
-    };
-    let limit = held.limit.clone();
+/// Gives back up to `total` of one part.
+pub(super) fn give_back(counts: &mut impl Counts, part: &Part, total: u64, now: Timestamp) -> Returned {
+    let Some((_, place)) = counts_place(counts.identity(), part) else { return Returned::EXPIRED };
+    let Some(mut held) = counts.take(place) else { return Returned::EXPIRED };
     let returned = held.refund(part.instance, part.units(), total, now.as_micros());
-    let held = (!returned.closed).then_some(held);
-    let status = Held::peek(held.as_ref(), &limit, now.as_micros());
-    counts.put(place, held);
-    (returned, Some(status))
+    counts.put(place, (!returned.closed).then_some(held));
+    returned
+}
+
+/// The status of a part's count under the limit it was last charged under; of a count that is gone, whether
+/// or not it is kept still, under the limit that the receipt names.
+pub(super) fn status_of_part(counts: &mut impl Counts, part: &Part, now: Timestamp) -> Option<Status> {
+    let (named, place) = counts_place(counts.identity(), part)?;
+    let held = counts.take(place);
+    let live = held.as_ref().filter(|held| held.is_live(now.as_micros()));
+    let status = Held::peek(live, live.map_or(&named, |held| &held.limit), now.as_micros());
+    if held.is_some() {
+        counts.put(place, held);
+    }
+    Some(status)
 }
 
 /// Notes in the idempotency key's memory what has been given back in all of each first part; once that

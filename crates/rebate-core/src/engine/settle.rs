@@ -2,16 +2,16 @@
 
 use smallvec::SmallVec;
 
+use crate::REMEMBERED;
 use crate::decision::{PartSettled, Settled, Settlement, Shortfall};
 use crate::engine::charge::{Line, Lines, apply, deny, take};
-use crate::engine::refund::{give_back, note_refunds};
-use crate::engine::{Counts, MAX_ITEMS, Place, SETTLE_WITHIN, TopUp, TopUps, check_receipt, counts_place};
+use crate::engine::refund::{give_back, note_refunds, status_of_part};
+use crate::engine::{Counts, MAX_ITEMS, Place, SETTLE_WITHIN, TopUp, TopUps, check_receipt, counts_place, peek_at};
 use crate::error::Error;
 use crate::limit::{Limit, LimitIndex};
 use crate::receipt::{Part, Receipt};
 use crate::store::{SettleReply, SettleRequest};
 use crate::time::Timestamp;
-use crate::{Held, REMEMBERED};
 
 /// One first part of a receipt, and what tops it up.
 struct Account<'a> {
@@ -78,7 +78,8 @@ pub fn settle(
 
     match known {
         Some(known) => top_ups.receipts[known].parts.clone_from(&added),
-        None if added.is_empty() => {}
+        // Remembered, one that may be topped up no more could be again.
+        None if added.is_empty() || !may_top_up => {}
         None => remember(&mut top_ups, receipt, first, &added),
     }
     put_top_ups(counts, home, top_ups);
@@ -109,7 +110,7 @@ fn accounts<'a>(
 
 /// The units of a part that were not given back, as far as store and receipt know.
 fn held_by(counts: &mut impl Counts, part: &Part, now: Timestamp) -> u64 {
-    let (returned, _) = give_back(counts, part, 0, now);
+    let returned = give_back(counts, part, 0, now);
     part.cost.saturating_sub(returned.in_all.max(part.refunded))
 }
 
@@ -148,11 +149,7 @@ fn top_up(
             ));
         };
         if request.shortfall == Shortfall::TakeWhatIsThere {
-            let held = counts.take(*place);
-            let remaining = Held::peek(held.as_ref(), limit, now.as_micros()).remaining();
-            if held.is_some() {
-                counts.put(*place, held);
-            }
+            let remaining = peek_at(counts, *place, limit, now).remaining();
             settled[at].shortfall = cost.saturating_sub(remaining);
             cost = cost.min(remaining);
         }
@@ -169,7 +166,7 @@ fn top_up(
     let items: SmallVec<[usize; 2]> = lines.iter().map(|line| line.item).collect();
     let taken = take(counts, lines, now, random);
     if taken.iter().any(|taken| taken.denies()) {
-        return Ok(Some(deny(counts, taken)));
+        return Ok(Some(deny(counts, taken, now)));
     }
     let (parts, _) = apply(counts, taken, items.len() * size_of::<Part>(), now)?;
     for (at, part) in items.into_iter().zip(parts) {
@@ -195,13 +192,13 @@ fn give_back_excess(
         for part in of_this.chain(std::iter::once(&mut originals[at])) {
             let before = held_by(counts, part, now);
             let total = part.cost - before + before.min(excess);
-            let (returned, status) = give_back(counts, part, if excess > 0 { total } else { 0 }, now);
+            let returned = give_back(counts, part, if excess > 0 { total } else { 0 }, now);
             part.refunded = part.refunded.max(returned.in_all);
             settled[at].given_back += returned.now;
-            settled[at].status = status.map(|status| status.of_item(at, None));
             settled[at].expired |= returned.expired && excess > 0 && before > 0;
             excess -= before.min(excess);
         }
+        settled[at].status = status_of_part(counts, account.part, now).map(|status| status.of_item(at, None));
     }
     originals
 }
