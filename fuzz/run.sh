@@ -26,5 +26,5 @@ head -c 400 Cargo.lock >fuzz/corpus/seed.tmp 2>/dev/null && mkdir -p fuzz/corpus
     mv fuzz/corpus/seed.tmp fuzz/corpus/operations/seed-bytes
 for target in "${targets[@]}"; do
     echo "== fuzz $target, $seconds s"
-    cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 -rss_limit_mb=4096
+    cargo +nightly fuzz run "$target" ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} -- -max_total_time="$seconds" -print_final_stats=1 -print_funcs=0 -rss_limit_mb=4096
 done
