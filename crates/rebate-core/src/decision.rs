@@ -61,11 +61,17 @@ impl Unchecked {
     }
 }
 
+/// The status does not deny.
+const ADMITS: u64 = u64::MAX;
+/// The status denies for ever.
+const NEVER: u64 = u64::MAX - 1;
+
 /// Quota, remaining and reset of one limit for one key, at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
     item: u32,
-    retry: Option<Retry>,
+    /// Microseconds until it would be admitted, or one of the two below: a charge is this much quicker.
+    retry: u64,
     quota: u64,
     /// What is free, in parts of which `unit` make one unit: so that a charge need not divide.
     free: u64,
@@ -75,23 +81,27 @@ pub struct Status {
 
 impl Status {
     /// For those who write algorithms: `remaining` units free, all of them in `reset` microseconds.
-    #[inline]
+    #[inline(always)]
     pub fn new(quota: u64, remaining: u64, reset: u64) -> Self {
         Self::in_parts(quota, remaining, 1, reset)
     }
 
     /// The same with what is free given in parts, `unit` of them to a unit.
-    #[inline]
+    #[inline(always)]
     pub fn in_parts(quota: u64, free: u64, unit: u64, reset: u64) -> Self {
-        Status { item: 0, retry: None, quota, free, unit, reset }
+        Status { item: 0, retry: ADMITS, quota, free, unit, reset }
     }
 
     /// The status of the request's item `item`, which denies when `retry` is given.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of_item(mut self, item: usize, retry: Option<Retry>) -> Self {
         self.item = item as u32;
-        self.retry = retry;
+        self.retry = match retry {
+            None => ADMITS,
+            Some(Retry::Never) => NEVER,
+            Some(Retry::AfterMicros(micros)) => micros.min(NEVER - 1),
+        };
         self
     }
 
@@ -124,8 +134,13 @@ impl Status {
     }
 
     /// In a denial, when this limit would admit the charge; `None` when it did not deny it.
+    #[inline]
     pub fn denied(&self) -> Option<Retry> {
-        self.retry
+        match self.retry {
+            ADMITS => None,
+            NEVER => Some(Retry::Never),
+            micros => Some(Retry::AfterMicros(micros)),
+        }
     }
 }
 
@@ -162,7 +177,7 @@ impl serde::Serialize for Status {
             quota: self.quota,
             remaining: self.remaining(),
             reset_micros: self.reset,
-            denied: self.retry,
+            denied: self.denied(),
         }
         .serialize(serializer)
     }
@@ -206,31 +221,29 @@ impl Retry {
 #[derive(Clone, Debug)]
 pub struct Denial {
     statuses: SmallVec<[Status; 1]>,
-    retry: Retry,
     cause: Option<std::sync::Arc<Error>>,
 }
 
 impl Denial {
     /// For those who write stores: a denial by the statuses that say [`denied`](Status::denied).
-    #[inline]
+    #[inline(always)]
     pub fn new(statuses: SmallVec<[Status; 1]>) -> Self {
-        let retry = statuses.iter().filter_map(Status::denied).max().unwrap_or(Retry::AfterMicros(0));
-        Denial { statuses, retry, cause: None }
+        Denial { statuses, cause: None }
     }
 
     pub(crate) fn by_fallback(error: Error) -> Self {
-        Denial { statuses: SmallVec::new(), retry: Retry::AfterMicros(0), cause: Some(std::sync::Arc::new(error)) }
+        Denial { statuses: SmallVec::new(), cause: Some(std::sync::Arc::new(error)) }
     }
 
     /// When the same charge would be admitted, absent other traffic.
     pub fn retry(&self) -> Retry {
-        self.retry
+        self.statuses.iter().filter_map(Status::denied).max().unwrap_or(Retry::AfterMicros(0))
     }
 
     /// The wait until the same charge would be admitted, absent other traffic; `None` when it
     /// never will be, because it costs more than a quota.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry.duration()
+        self.retry().duration()
     }
 
     /// The status of each limit charged, those that denied it and those that would have admitted it.

@@ -22,6 +22,11 @@ use std::fmt;
 /// assert_eq!(error.position(), Some(3));
 /// ```
 pub struct Error {
+    /// Boxed, so that an answer is no larger for the errors it might have been.
+    inner: Box<Inner>,
+}
+
+struct Inner {
     kind: Kind,
     text: Box<str>,
     position: Option<usize>,
@@ -61,7 +66,7 @@ impl Error {
         let column = input.get(..position).map_or(0, |before| before.chars().count());
         let mark = if column <= 200 { format!("\n  {}^", " ".repeat(column)) } else { String::new() };
         let mut error = Self::invalid(format!("{text}\n  {shown}{mark}"));
-        error.position = Some(position);
+        error.inner.position = Some(position);
         error
     }
 
@@ -83,7 +88,9 @@ impl Error {
     /// The store cannot be reached; `may_have_happened` tells whether the request may have taken
     /// effect all the same. For those who write stores.
     pub fn unavailable(text: impl Into<String>, may_have_happened: bool) -> Self {
-        Error { may_have_happened, ..Self::of(Kind::Unavailable, text) }
+        let mut error = Self::of(Kind::Unavailable, text);
+        error.inner.may_have_happened = may_have_happened;
+        error
     }
 
     pub(crate) fn token(fault: TokenFault, text: impl Into<String>) -> Self {
@@ -93,92 +100,100 @@ impl Error {
     /// The same error with its cause kept. For those who write stores.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.inner.source = Some(source.into());
         self
     }
 
     /// Whether the request, limit or text is wrong: a caller's mistake.
     pub fn is_invalid(&self) -> bool {
-        self.kind == Kind::Invalid
+        self.inner.kind == Kind::Invalid
     }
 
     /// Whether an idempotency key or a limit's name is in use for something else.
     pub fn is_conflict(&self) -> bool {
-        self.kind == Kind::Conflict
+        self.inner.kind == Kind::Conflict
     }
 
     /// Whether one charge named keys that the store cannot charge together.
     pub fn is_cross_group(&self) -> bool {
-        self.kind == Kind::CrossGroup
+        self.inner.kind == Kind::CrossGroup
     }
 
     /// Whether the store is at its memory cap.
     pub fn is_full(&self) -> bool {
-        self.kind == Kind::Full
+        self.inner.kind == Kind::Full
     }
 
     /// Whether the store could not be reached.
     pub fn is_unavailable(&self) -> bool {
-        self.kind == Kind::Unavailable
+        self.inner.kind == Kind::Unavailable
     }
 
     /// Whether a token cannot be used, for any of the five reasons below.
     pub fn is_bad_token(&self) -> bool {
-        matches!(self.kind, Kind::Token(_))
+        matches!(self.inner.kind, Kind::Token(_))
     }
 
     /// Whether a token is not of a token's form.
     pub fn is_malformed_token(&self) -> bool {
-        self.kind == Kind::Token(TokenFault::Malformed)
+        self.inner.kind == Kind::Token(TokenFault::Malformed)
     }
 
     /// Whether a token ends too early.
     pub fn is_truncated_token(&self) -> bool {
-        self.kind == Kind::Token(TokenFault::Truncated)
+        self.inner.kind == Kind::Token(TokenFault::Truncated)
     }
 
     /// Whether a token's signature is missing or wrong.
     pub fn is_forged_token(&self) -> bool {
-        self.kind == Kind::Token(TokenFault::Forged)
+        self.inner.kind == Kind::Token(TokenFault::Forged)
     }
 
     /// Whether a token is of a version that this release does not read.
     pub fn is_token_version(&self) -> bool {
-        self.kind == Kind::Token(TokenFault::Version)
+        self.inner.kind == Kind::Token(TokenFault::Version)
     }
 
     /// Whether a token or receipt was issued by another store.
     pub fn is_other_store(&self) -> bool {
-        self.kind == Kind::Token(TokenFault::OtherStore)
+        self.inner.kind == Kind::Token(TokenFault::OtherStore)
     }
 
     /// Whether the operation may have taken effect in spite of the error. When this is `false` it
     /// certainly did not.
     pub fn may_have_happened(&self) -> bool {
-        self.may_have_happened
+        self.inner.may_have_happened
     }
 
     /// Whether the same request can succeed later. Do not repeat one that
     /// [may have happened](Error::may_have_happened) without an idempotency key.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, Kind::Full | Kind::Unavailable)
+        matches!(self.inner.kind, Kind::Full | Kind::Unavailable)
     }
 
     /// For an error in a text, the byte at which it went wrong.
     pub fn position(&self) -> Option<usize> {
-        self.position
+        self.inner.position
     }
 
     #[cold]
     fn of(kind: Kind, text: impl Into<String>) -> Self {
-        Error { kind, text: text.into().into(), position: None, may_have_happened: false, source: None }
+        Error {
+            inner: Box::new(Inner {
+                kind,
+                text: text.into().into(),
+                position: None,
+                may_have_happened: false,
+                source: None,
+            }),
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
-        if self.may_have_happened {
+        f.write_str(&self.inner.text)?;
+        if self.inner.may_have_happened {
             f.write_str(" (it may have taken effect)")?;
         }
         Ok(())
@@ -188,16 +203,16 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("kind", &self.kind)
-            .field("text", &self.text)
-            .field("may_have_happened", &self.may_have_happened)
-            .field("source", &self.source)
+            .field("kind", &self.inner.kind)
+            .field("text", &self.inner.text)
+            .field("may_have_happened", &self.inner.may_have_happened)
+            .field("source", &self.inner.source)
             .finish()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.inner.source.as_deref().map(|source| source as _)
     }
 }

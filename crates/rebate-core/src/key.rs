@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU8;
 
 use crate::error::Error;
 
@@ -123,10 +124,11 @@ impl fmt::Debug for KeyRef<'_> {
 #[derive(Clone)]
 pub struct Key(Repr);
 
+/// 24 bytes: the tag, never 0, leaves room for the other variant.
 #[derive(Clone)]
 enum Repr {
-    /// The last byte is the length, with [`GROUPED`] set when the first byte is a group's length.
-    Inline([u8; INLINE + 1]),
+    /// The tag is the length and one, with [`GROUPED`] set when the first byte is a group's length.
+    Inline([u8; INLINE], NonZeroU8),
     Heap(Box<Long>),
 }
 
@@ -141,8 +143,8 @@ impl Key {
     #[inline]
     pub fn new<'a>(key: impl Into<KeyRef<'a>>) -> Self {
         let key = key.into();
-        match pack(key) {
-            Some(packed) => Key(Repr::Inline(packed)),
+        match pack(&key) {
+            Some(packed) => Key::from_packed(packed),
             None => Key(Repr::Heap(Box::new(Long { group: key.group.map(Into::into), key: key.key.into() }))),
         }
     }
@@ -151,61 +153,85 @@ impl Key {
     #[inline]
     pub fn as_ref(&self) -> KeyRef<'_> {
         match &self.0 {
-            Repr::Inline(packed) => unpack(packed),
+            Repr::Inline(bytes, tag) => unpack(bytes, tag.get()),
             Repr::Heap(long) => KeyRef { group: long.group.as_deref(), key: &long.key },
         }
     }
 
-    /// The key in 24 bytes, when it fits: its form in a store's table.
+    /// The key whose packed form is `packed`: words that [`pack`] made.
     #[inline]
-    pub fn packed(&self) -> Option<&[u8; 24]> {
-        match &self.0 {
-            Repr::Inline(packed) => Some(packed),
-            Repr::Heap(_) => None,
-        }
-    }
-
-    /// The key whose packed form is `packed`.
-    #[inline]
-    pub fn from_packed(packed: [u8; 24]) -> Self {
-        Key(Repr::Inline(packed))
+    pub fn from_packed(packed: PackedKey) -> Self {
+        let mut bytes = [0; INLINE];
+        bytes[..8].copy_from_slice(&packed[0].to_le_bytes());
+        bytes[8..16].copy_from_slice(&packed[1].to_le_bytes());
+        bytes[16..].copy_from_slice(&packed[2].to_le_bytes()[..7]);
+        let tag = (packed[2] >> 56) as u8;
+        Key(Repr::Inline(bytes, NonZeroU8::new(tag).unwrap_or(NonZeroU8::MIN)))
     }
 }
 
-/// Packs a key into 24 bytes, zero-filled, so that two packed keys are equal exactly when their
-/// keys are; `None` when it is too long.
-#[inline]
-pub fn pack(key: KeyRef<'_>) -> Option<[u8; 24]> {
-    let mut packed = [0; INLINE + 1];
+/// A key in 24 bytes: its form in a store's table. Two are equal exactly when their keys are. The last
+/// word is never 0.
+pub type PackedKey = [u64; 3];
+
+/// Packs a key into three words, in registers; `None` when it is too long.
+#[inline(always)]
+pub fn pack(key: &KeyRef<'_>) -> Option<PackedKey> {
     match key.group {
-        None => {
-            let length = key.key.len();
-            if length > INLINE {
-                return None;
-            }
-            copy_short(&mut packed, key.key);
-            packed[INLINE] = length as u8;
-        }
-        Some(group) => {
-            let length = 1 + group.len() + key.key.len();
-            if length > INLINE {
-                return None;
-            }
-            packed[0] = group.len() as u8;
-            packed[1..1 + group.len()].copy_from_slice(group);
-            packed[1 + group.len()..length].copy_from_slice(key.key);
-            packed[INLINE] = length as u8 | GROUPED;
-        }
+        None => pack_bytes(key.key, 0),
+        Some(group) => pack_grouped(group, key.key),
     }
-    Some(packed)
 }
 
-/// The key that [`pack`] made `packed` of.
+#[inline(always)]
+fn pack_bytes(bytes: &[u8], flag: u8) -> Option<PackedKey> {
+    fn word(bytes: &[u8]) -> u64 {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[..8]);
+        u64::from_le_bytes(word)
+    }
+    fn half(bytes: &[u8]) -> u64 {
+        let mut half = [0; 4];
+        half.copy_from_slice(&bytes[..4]);
+        u64::from(u32::from_le_bytes(half))
+    }
+    // Overlapping loads rather than a call to `memcpy`, and no store that a load would wait for.
+    let length = bytes.len();
+    let unused = |end: usize| 8 * (end - length) as u32;
+    let [first, second, third] = match length {
+        0..=3 => {
+            let mut short = 0;
+            for (at, &byte) in bytes.iter().enumerate() {
+                short |= u64::from(byte) << (8 * at);
+            }
+            [short, 0, 0]
+        }
+        4..=7 => [half(bytes) | half(&bytes[length - 4..]) << (8 * (length - 4)), 0, 0],
+        8 => [word(bytes), 0, 0],
+        9..=16 => [word(bytes), word(&bytes[length - 8..]) >> unused(16), 0],
+        17..=INLINE => [word(bytes), word(&bytes[8..]), word(&bytes[length - 8..]) >> unused(24)],
+        _ => return None,
+    };
+    Some([first, second, third | u64::from((length as u8 + 1) | flag) << 56])
+}
+
+#[inline(never)]
+fn pack_grouped(group: &[u8], key: &[u8]) -> Option<PackedKey> {
+    let length = 1 + group.len() + key.len();
+    if length > INLINE {
+        return None;
+    }
+    let mut bytes = [0; INLINE];
+    bytes[0] = group.len() as u8;
+    bytes[1..1 + group.len()].copy_from_slice(group);
+    bytes[1 + group.len()..length].copy_from_slice(key);
+    pack_bytes(&bytes[..length], GROUPED)
+}
+
 #[inline]
-pub fn unpack(packed: &[u8; 24]) -> KeyRef<'_> {
-    let length = usize::from(packed[INLINE] & !GROUPED).min(INLINE);
-    let bytes = &packed[..length];
-    if packed[INLINE] & GROUPED == 0 {
+fn unpack(bytes: &[u8; INLINE], tag: u8) -> KeyRef<'_> {
+    let bytes = &bytes[..usize::from((tag & !GROUPED).saturating_sub(1)).min(INLINE)];
+    if tag & GROUPED == 0 {
         return KeyRef { group: None, key: bytes };
     }
     match bytes.split_first() {
@@ -217,41 +243,10 @@ pub fn unpack(packed: &[u8; 24]) -> KeyRef<'_> {
     }
 }
 
-/// Copies at most 23 bytes by two overlapping loads rather than a call to `memcpy`.
-#[inline]
-fn copy_short(to: &mut [u8; 24], from: &[u8]) {
-    fn word(bytes: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[..8]);
-        u64::from_le_bytes(word)
-    }
-    let length = from.len();
-    if length >= 16 {
-        to[..8].copy_from_slice(&from[..8]);
-        to[8..16].copy_from_slice(&from[8..16]);
-        if length > 16 {
-            let tail = word(&from[length - 8..]) >> (8 * (24 - length) as u32);
-            to[16..24].copy_from_slice(&tail.to_le_bytes());
-        }
-    } else if length >= 8 {
-        to[..8].copy_from_slice(&from[..8]);
-        if length > 8 {
-            let tail = word(&from[length - 8..]) >> (8 * (16 - length) as u32);
-            to[8..16].copy_from_slice(&tail.to_le_bytes());
-        }
-    } else {
-        let mut tail = 0u64;
-        for (at, &byte) in from.iter().enumerate() {
-            tail |= u64::from(byte) << (8 * at);
-        }
-        to[..8].copy_from_slice(&tail.to_le_bytes());
-    }
-}
-
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Inline(a), Repr::Inline(b)) => a == b,
+            (Repr::Inline(a, a_tag), Repr::Inline(b, b_tag)) => a_tag == b_tag && a == b,
             _ => self.as_ref() == other.as_ref(),
         }
     }
@@ -288,7 +283,7 @@ mod tests {
         for length in 0..=40 {
             let plain = KeyRef::new(&bytes[..length]);
             assert_eq!(Key::new(plain).as_ref(), plain);
-            assert_eq!(pack(plain).is_some(), length <= 23);
+            assert_eq!(pack(&plain).is_some(), length <= 23);
             for group in 0..=length {
                 let grouped = KeyRef::in_group(&bytes[..group], &bytes[group..length]);
                 let owned = Key::new(grouped);

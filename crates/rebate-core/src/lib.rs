@@ -35,7 +35,7 @@ pub use decision::{
 };
 pub use error::Error;
 pub use guard::Guard;
-pub use key::{Key, KeyRef, MAX_KEY_BYTES, pack, unpack};
+pub use key::{Key, KeyRef, MAX_KEY_BYTES, PackedKey, pack};
 pub use limit::{Fallback, Identity, Limit, LimitIndex, MAX_NAME_BYTES, MAX_STORE_NAME_BYTES};
 pub use limiter::Limiter;
 pub use marks::{Credit, MAX_UNIT, Marks, REMEMBERED, Run, Units};

@@ -116,7 +116,9 @@ impl<S: Store> Limiter<S> {
     pub async fn charge_all(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
         self.ready(items)?;
         let request = ChargeRequest { items, idempotency: None };
-        self.fall_back(items, self.shared.store.charge(&request).await)
+        let mut answer = self.shared.store.charge(&request).await;
+        fall_back(items, &mut answer);
+        answer
     }
 
     /// Charges every item or none, billed once however often it is sent with the same key.
@@ -126,7 +128,9 @@ impl<S: Store> Limiter<S> {
     pub async fn charge_once(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
         self.ready(items)?;
         let request = ChargeRequest { items, idempotency: Some(idempotency) };
-        self.fall_back(items, self.shared.store.charge(&request).await)
+        let mut answer = self.shared.store.charge(&request).await;
+        fall_back(items, &mut answer);
+        answer
     }
 
     /// Gives back the whole receipt.
@@ -281,21 +285,21 @@ impl<S: Store> Limiter<S> {
         self.shared.store.identity().enter(limit, self.shared.tag);
         Ok(())
     }
+}
 
-    /// Lets the limits' fallback answer for a store in trouble.
-    #[inline]
-    fn fall_back(&self, items: &[Item<'_>], answer: Result<Decision, Error>) -> Result<Decision, Error> {
-        match answer {
-            Err(error) if error.is_retryable() => {
-                match items.iter().map(|item| item.limit.fallback()).max().unwrap_or_default() {
-                    Fallback::Allow => Ok(Decision::Unchecked(Unchecked::new(error))),
-                    Fallback::Deny => Ok(Decision::Denied(Denial::by_fallback(error))),
-                    Fallback::Error => Err(error),
-                }
-            }
-            answer => answer,
-        }
+/// Lets the limits' fallback answer for a store in trouble.
+#[cold]
+fn fall_back(items: &[Item<'_>], answer: &mut Result<Decision, Error>) {
+    if !answer.as_ref().is_err_and(Error::is_retryable) {
+        return;
     }
+    let denied = Ok(Decision::Denied(Denial::new(SmallVec::new())));
+    let Err(error) = std::mem::replace(answer, denied) else { return };
+    *answer = match items.iter().map(|item| item.limit.fallback()).max().unwrap_or_default() {
+        Fallback::Allow => Ok(Decision::Unchecked(Unchecked::new(error))),
+        Fallback::Deny => Ok(Decision::Denied(Denial::by_fallback(error))),
+        Fallback::Error => Err(error),
+    };
 }
 
 impl<S> Clone for Limiter<S> {

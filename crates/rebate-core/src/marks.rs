@@ -168,7 +168,7 @@ impl Marks {
 
 impl Credit {
     /// The sum, with the fraction carried at `denominator`.
-    #[inline]
+    #[inline(always)]
     pub fn plus(self, other: Credit, denominator: u64) -> Credit {
         let mut micros = self.micros + other.micros;
         let mut fraction = self.fraction + other.fraction;
@@ -180,7 +180,7 @@ impl Credit {
     }
 
     /// The difference, or zero where `other` is the larger.
-    #[inline]
+    #[inline(always)]
     pub fn minus(self, other: Credit, denominator: u64) -> Credit {
         if self <= other {
             return Credit::default();

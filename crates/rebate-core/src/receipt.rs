@@ -23,7 +23,6 @@ pub struct Receipt {
     pub(crate) charged_at: Timestamp,
     pub(crate) statuses: SmallVec<[Status; 1]>,
     pub(crate) idempotency: Option<Box<IdempotencyNote>>,
-    pub(crate) replay: bool,
 }
 
 /// What a receipt must say of its idempotency key, so that a full refund frees it.
@@ -33,6 +32,8 @@ pub struct IdempotencyNote {
     pub scope: Key,
     /// The idempotency key.
     pub key: Box<[u8]>,
+    /// Whether the charge had been made before.
+    pub replay: bool,
 }
 
 /// One limit's part of a receipt.
@@ -66,9 +67,9 @@ pub enum LimitRef {
 impl Receipt {
     /// For those who write stores: a receipt of `parts`, whose indexes belong to the registry with
     /// the tag `store`.
-    #[inline]
+    #[inline(always)]
     pub fn new(store: u64, charged_at: Timestamp, parts: SmallVec<[Part; 1]>, statuses: SmallVec<[Status; 1]>) -> Self {
-        Receipt { parts, store, charged_at, statuses, idempotency: None, replay: false }
+        Receipt { parts, store, charged_at, statuses, idempotency: None }
     }
 
     /// The parts: one for each limit and key charged, then one for each top-up.
@@ -90,7 +91,7 @@ impl Receipt {
     /// Whether an idempotency key found this charge already made: it was billed then, not now. Nothing
     /// automatic refunds a replay.
     pub fn is_replay(&self) -> bool {
-        self.replay
+        self.idempotency.as_ref().is_some_and(|note| note.replay)
     }
 
     /// Whether the charge bears an idempotency key.
@@ -139,7 +140,7 @@ impl fmt::Debug for Receipt {
         f.debug_struct("Receipt")
             .field("parts", &self.parts)
             .field("charged_at", &self.charged_at)
-            .field("replay", &self.replay)
+            .field("replay", &self.is_replay())
             .finish_non_exhaustive()
     }
 }

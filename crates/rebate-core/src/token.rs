@@ -5,7 +5,7 @@
 //! LEB128, texts have their length before them.
 //!
 //! ```text
-//! store's name · charged at · idempotency: 0, or 1 scope key · parts, each:
+//! store's name · charged at · idempotency: 0, or 1 (and 2 scope has a group, 4 a replay) · [group] · scope · key · parts, each:
 //! flags (1 another part follows, 2 key has a group, 4 tops up) · limit's name · [group] · key
 //! · cost · instance (8 bytes) · last − cost · refunded · [part it tops up]
 //! ```
@@ -27,6 +27,7 @@ use crate::time::Timestamp;
 const ANOTHER_FOLLOWS: u8 = 1;
 const HAS_GROUP: u8 = 2;
 const TOPS_UP: u8 = 4;
+const IS_REPLAY: u8 = 4;
 const MAC_BYTES: usize = 16;
 
 /// How tokens are signed.
@@ -69,7 +70,8 @@ pub(crate) fn write(identity: &Identity, signing: &Signing, receipt: &Receipt) -
         None => body.push(0),
         Some(note) => {
             let scope = note.scope.as_ref();
-            body.push(1 | if scope.group().is_some() { HAS_GROUP } else { 0 });
+            let group = if scope.group().is_some() { HAS_GROUP } else { 0 };
+            body.push(1 | group | if note.replay { IS_REPLAY } else { 0 });
             if let Some(group) = scope.group() {
                 write_text(&mut body, group);
             }
@@ -162,9 +164,10 @@ pub(crate) fn read(identity: &Identity, signing: &Signing, token: &str) -> Resul
     }
     let idempotency = match reader.byte()? {
         0 => None,
-        flags if flags & !HAS_GROUP == 1 => Some(Box::new(IdempotencyNote {
+        flags if flags & !(HAS_GROUP | IS_REPLAY) == 1 => Some(Box::new(IdempotencyNote {
             scope: reader.key(flags & HAS_GROUP != 0)?,
             key: reader.text(255)?.into(),
+            replay: flags & IS_REPLAY != 0,
         })),
         _ => return Err(malformed("its idempotency mark is unknown")),
     };

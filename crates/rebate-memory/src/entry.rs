@@ -17,10 +17,7 @@ use rebate_core::algorithm::bucket::Level;
 use rebate_core::algorithm::fixed::Window;
 use rebate_core::algorithm::sliding::{Buckets, Tally};
 use rebate_core::count::Count;
-use rebate_core::{Algorithm, Credit, Limit, Marks, Policy, Run};
-
-/// A key's packed form, in words.
-pub(crate) type PackedKey = [u64; 3];
+use rebate_core::{Algorithm, Credit, Limit, Marks, PackedKey, Policy, Run};
 
 const COMPLETE: u32 = 1 << 31;
 const LOW_32: u64 = u32::MAX as u64;
@@ -52,19 +49,19 @@ pub(crate) struct Packed<S> {
 impl Entry {
     pub(crate) const EMPTY: Entry = Entry { words: [0; 4], key: [0; 3], limit: 0, extra: 0 };
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.limit == 0
     }
 
     /// The number of its limit; meaningless in an empty slot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn limit(&self) -> u32 {
         self.limit.wrapping_sub(1)
     }
 
     /// Whether counts of `policy` can be kept in entries.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn takes(policy: &Policy) -> bool {
         match policy.algorithm() {
             Algorithm::Fixed(_) | Algorithm::Sliding(_) => true,
@@ -78,8 +75,9 @@ impl Entry {
         if !Self::takes(limit.policy()) {
             return None;
         }
-        match count {
-            Count::Window(window, marks) => Self::of_window(key, number, *window, marks.single()?),
+        let mut entry = Entry::new(key, number);
+        let fits = match count {
+            Count::Window(window, marks) => entry.write_window(*window, marks.single()?),
             Count::Sliding(buckets, current, previous) => {
                 let (run, whose) = match (current.single()?, previous.single()?) {
                     (None, None) => (None, 0),
@@ -87,11 +85,12 @@ impl Entry {
                     (None, Some(run)) => (Some(run), IN_PREVIOUS),
                     (Some(_), Some(_)) => return None,
                 };
-                Self::of_buckets(key, number, *buckets, run, whose)
+                entry.write_buckets(*buckets, run, whose)
             }
-            Count::Bucket(level, marks) => Self::of_level(key, number, *level, marks.single()?),
-            Count::Entries(_) => None,
-        }
+            Count::Bucket(level, marks) => entry.write_level(*level, marks.single()?),
+            Count::Entries(_) => false,
+        };
+        fits.then_some(entry)
     }
 
     /// The count that the entry holds, of a limit with `policy`.
@@ -125,21 +124,29 @@ impl Entry {
         }
     }
 
-    #[inline]
-    pub(crate) fn of_window(key: PackedKey, number: u32, window: Window, run: Option<Run>) -> Option<Entry> {
-        let (low, high, complete) = run.map_or((0, 0, false), |run| (run.low, run.high, run.complete));
-        if window.gross >= MOST_UNITS || high - low != window.refunded {
-            return None;
-        }
-        Some(Entry {
-            words: [window.instance, window.start, window.end, window.gross << 32 | low],
-            key,
-            limit: number + 1,
-            extra: high as u32 | if complete { COMPLETE } else { 0 },
-        })
+    /// An entry for `key` and the limit numbered `number`, its state still to be written.
+    #[inline(always)]
+    pub(crate) fn new(key: PackedKey, number: u32) -> Entry {
+        Entry { key, limit: number + 1, ..Entry::EMPTY }
     }
 
-    #[inline]
+    /// Writes a state word by word, in place; answers whether it fits. Building an entry elsewhere and
+    /// copying it here would wait for its own stores.
+    #[inline(always)]
+    pub(crate) fn write_window(&mut self, window: Window, run: Option<Run>) -> bool {
+        let (low, high, complete) = run.map_or((0, 0, false), |run| (run.low, run.high, run.complete));
+        if window.gross >= MOST_UNITS || high - low != window.refunded {
+            return false;
+        }
+        self.words[0] = window.instance;
+        self.words[1] = window.start;
+        self.words[2] = window.end;
+        self.words[3] = window.gross << 32 | low;
+        self.extra = high as u32 | if complete { COMPLETE } else { 0 };
+        true
+    }
+
+    #[inline(always)]
     pub(crate) fn window(&self) -> Packed<Window> {
         let [instance, start, end, units] = self.words;
         let (low, high) = (units & LOW_32, u64::from(self.extra & !COMPLETE));
@@ -150,14 +157,8 @@ impl Entry {
         }
     }
 
-    #[inline]
-    pub(crate) fn of_buckets(
-        key: PackedKey,
-        number: u32,
-        buckets: Buckets,
-        run: Option<Run>,
-        whose: u32,
-    ) -> Option<Entry> {
+    #[inline(always)]
+    pub(crate) fn write_buckets(&mut self, buckets: Buckets, run: Option<Run>, whose: u32) -> bool {
         let Buckets { identity, start, current, previous } = buckets;
         let (low, high, complete) = run.map_or((0, 0, false), |run| (run.low, run.high, run.complete));
         let expected = |bit: u32| if whose == bit { high - low } else { 0 };
@@ -165,15 +166,17 @@ impl Entry {
             && previous.gross < MOST_UNITS
             && current.refunded == expected(IN_CURRENT)
             && previous.refunded == expected(IN_PREVIOUS);
-        fits.then(|| Entry {
-            words: [identity, start, current.gross << 32 | previous.gross, low << 32 | high],
-            key,
-            limit: number + 1,
-            extra: whose | if complete { COMPLETE } else { 0 },
-        })
+        if fits {
+            self.words[0] = identity;
+            self.words[1] = start;
+            self.words[2] = current.gross << 32 | previous.gross;
+            self.words[3] = low << 32 | high;
+            self.extra = whose | if complete { COMPLETE } else { 0 };
+        }
+        fits
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn buckets(&self) -> Packed<Buckets> {
         let [identity, start, grosses, marks] = self.words;
         let (low, high) = (marks >> 32, marks & LOW_32);
@@ -190,9 +193,9 @@ impl Entry {
         }
     }
 
-    /// Whose the run is after the buckets went from `old`'s to `new`'s.
-    #[inline]
-    pub(crate) fn of_moved_buckets(&self, old: &Packed<Buckets>, new: Buckets) -> Option<Entry> {
+    /// Writes buckets that `old`, which this entry holds, went to: the run goes along with its bucket.
+    #[inline(always)]
+    pub(crate) fn write_moved_buckets(&mut self, old: &Packed<Buckets>, new: Buckets) -> bool {
         let whose = self.extra & (IN_CURRENT | IN_PREVIOUS);
         let (run, whose) = if new.identity != old.state.identity {
             (None, 0)
@@ -203,32 +206,27 @@ impl Entry {
         } else {
             (None, 0)
         };
-        Self::of_buckets(self.key, self.limit(), new, run, whose)
+        self.write_buckets(new, run, whose)
     }
 
-    #[inline]
-    pub(crate) fn of_level(key: PackedKey, number: u32, level: Level, run: Option<Run>) -> Option<Entry> {
+    #[inline(always)]
+    pub(crate) fn write_level(&mut self, level: Level, run: Option<Run>) -> bool {
         let Level { identity, tat, gross } = level;
         let run = run.unwrap_or(Run { low: 0, high: 0, credit: Credit::default(), complete: false });
         let credit = run.credit;
         if gross >= MOST_UNITS || credit.micros >> (64 - TAT_BITS + 32) != 0 || tat.micros >> TAT_BITS != 0 {
-            return None;
+            return false;
         }
         let complete = if run.complete { COMPLETE } else { 0 };
-        Some(Entry {
-            words: [
-                identity,
-                tat.micros | credit.micros >> 32 << TAT_BITS,
-                gross << 32 | run.low,
-                run.high << 32 | credit.micros & LOW_32,
-            ],
-            key,
-            limit: number + 1,
-            extra: tat.fraction as u32 | (credit.fraction as u32) << FRACTION_BITS | complete,
-        })
+        self.words[0] = identity;
+        self.words[1] = tat.micros | credit.micros >> 32 << TAT_BITS;
+        self.words[2] = gross << 32 | run.low;
+        self.words[3] = run.high << 32 | credit.micros & LOW_32;
+        self.extra = tat.fraction as u32 | (credit.fraction as u32) << FRACTION_BITS | complete;
+        true
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn level(&self) -> Packed<Level> {
         let [identity, tat, units, marks] = self.words;
         let run = Run {
@@ -246,7 +244,7 @@ impl Entry {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn tat(&self) -> Credit {
         Credit {
             micros: self.words[1] & ((1 << TAT_BITS) - 1),

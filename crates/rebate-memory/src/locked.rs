@@ -22,7 +22,7 @@ pub(crate) struct Locked<'a> {
 impl<'a> Locked<'a> {
     /// Locks the shards of `keys`.
     pub(crate) fn new<'k>(shared: &'a Shared, shards: &'a Shards, keys: impl Iterator<Item = KeyRef<'k>>) -> Self {
-        let mut numbers: SmallVec<[usize; 8]> = keys.map(|key| shards.number(shared.hash(key).hash)).collect();
+        let mut numbers: SmallVec<[usize; 8]> = keys.map(|key| shards.number(shared.hash(&key).hash)).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let guards = numbers.into_iter().map(|number| (number, shards.lock(number))).collect();
@@ -44,7 +44,7 @@ impl<'a> Locked<'a> {
     }
 
     fn with<T>(&mut self, key: KeyRef<'_>, act: impl FnOnce(&Shared, &mut Shard, crate::shard::Hashed) -> T) -> T {
-        let hashed = self.shared.hash(key);
+        let hashed = self.shared.hash(&key);
         let number = self.shards.number(hashed.hash);
         match self.guards.iter_mut().find(|(locked, _)| *locked == number) {
             Some((_, shard)) => {

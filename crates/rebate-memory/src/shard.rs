@@ -6,10 +6,10 @@ use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 use rebate_core::count::Held;
 use rebate_core::engine::{Note, OwnedPlace, Place, TopUps};
-use rebate_core::{Error, Identity, Key, KeyRef, Limit, pack};
+use rebate_core::{Error, Identity, Key, KeyRef, Limit, PackedKey, pack};
 
 use crate::budget::Budget;
-use crate::entry::{Entry, PackedKey};
+use crate::entry::Entry;
 use crate::table::{Slot, Table};
 
 /// Slots that a new key's charge sweeps: so many that the sweep comes round before the table has grown
@@ -45,21 +45,21 @@ pub(crate) struct Hashed {
 
 impl Shared {
     /// The words of a key that fits an entry, and any key's hash, which picks its shard.
-    #[inline]
-    pub(crate) fn hash(&self, key: KeyRef<'_>) -> Hashed {
+    #[inline(always)]
+    pub(crate) fn hash(&self, key: &KeyRef<'_>) -> Hashed {
         match pack(key) {
-            Some(packed) => {
-                let words = words(&packed);
-                Hashed { words: Some(words), hash: self.hash_words(&words) }
-            }
+            Some(words) => Hashed { words: Some(words), hash: self.hash_words(&words) },
             None => Hashed { words: None, hash: self.hasher.hash_one(key) },
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash_words(&self, words: &PackedKey) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        words.iter().for_each(|word| hasher.write_u64(*word));
+        // One by one: a loop would have the words go through memory.
+        hasher.write_u64(words[0]);
+        hasher.write_u64(words[1]);
+        hasher.write_u64(words[2]);
         hasher.finish()
     }
 
@@ -111,7 +111,7 @@ impl Shard {
     }
 
     /// Where a count is in the table.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, shared: &Shared, hash: u64, name: u32, words: &PackedKey, number: u32) -> Slot {
         self.table.find(home_hash(hash, name), words, |limit| {
             limit == number || shared.identity.index(limit).is_some_and(|index| index.name == name)
@@ -287,6 +287,12 @@ impl Shard {
         }
     }
 
+    /// Whether a count lies beside the table.
+    #[inline]
+    pub(crate) fn has_beside(&self, name: u32, key: KeyRef<'_>) -> bool {
+        !self.beside.is_empty() && self.beside.contains_key(&OwnedPlace::from(Place { name, key }))
+    }
+
     pub(crate) fn take_note(&mut self, shared: &Shared, scope: KeyRef<'_>, key: &[u8]) -> Option<Note> {
         if self.notes.is_empty() {
             return None;
@@ -322,26 +328,9 @@ impl Shard {
 /// growing by doubling.
 pub(crate) const BESIDE_BYTES: usize = 2 * (size_of::<OwnedPlace>() + size_of::<Held>() + 24);
 
-#[inline]
-pub(crate) fn words(packed: &[u8; 24]) -> PackedKey {
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&packed[at..at + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    [word(0), word(8), word(16)]
-}
-
-/// The packed form of a key's words.
-pub(crate) fn bytes(words: &PackedKey) -> [u8; 24] {
-    let mut bytes = [0; 24];
-    bytes.chunks_exact_mut(8).zip(words).for_each(|(chunk, word)| chunk.copy_from_slice(&word.to_le_bytes()));
-    bytes
-}
-
 /// Bytes that a key holds on the heap.
 pub(crate) fn bytes_of_key(key: KeyRef<'_>) -> usize {
-    if pack(key).is_some() { 0 } else { 48 + key.bytes().len() + key.group().map_or(0, <[u8]>::len) }
+    if pack(&key).is_some() { 0 } else { 48 + key.bytes().len() + key.group().map_or(0, <[u8]>::len) }
 }
 
 fn bytes_of_held(place: &OwnedPlace, held: &Held) -> usize {

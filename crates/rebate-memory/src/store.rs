@@ -4,19 +4,19 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use rebate_core::algorithm::Verdict;
-use rebate_core::engine::{self, MAX_ITEMS, Place};
+use rebate_core::engine::{self, MAX_ITEMS};
 use rebate_core::{
     Algorithm, ChargeRequest, Clock, Cursor, Decision, Denial, Error, Held, Identity, Item, Key, KeyRef, Limit,
-    LimitRef, ListRequest, Page, Part, PartRefund, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest,
-    Status, Statuses, SyncStore, Timestamp,
+    LimitRef, ListRequest, Page, Part, PartRefund, Receipt, Refund, RefundRequest, Renewal, Retry, SettleReply,
+    SettleRequest, Status, Statuses, SyncStore, Timestamp,
 };
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::budget::Budget;
 use crate::clock::FastClock;
 use crate::entry::Entry;
 use crate::locked::Locked;
-use crate::shard::{Hashed, Shard, Shared, bytes};
+use crate::shard::{Shard, Shared, home_hash};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::table::{Slot, home};
 
@@ -119,113 +119,11 @@ impl<C: Clock> MemoryStore<C> {
         engine::charge(&mut locked, request, now, &mut random)
     }
 
-    /// Charges one item whose count lies in the table, or will; `None` when the engine must do it.
-    #[inline]
-    fn charge_in_table(&self, item: &Item<'_>) -> Option<Result<Decision, Error>> {
-        let policy = item.limit.policy();
-        if item.cost == 0 || !Entry::takes(policy) {
-            return None;
-        }
-        let shared = &self.shared;
-        let hashed = shared.hash(item.key);
-        let words = hashed.words?;
-        let index = shared.identity.index_of(item.limit);
-        let number = self.shards.number(hashed.hash);
-        self.shards.prefetch(number, crate::shard::home_hash(hashed.hash, index.name));
-        let now = self.clock.now().as_micros();
-        let mut shard = self.shards.lock(number);
-        let slot = shard.find(shared, hashed.hash, index.name, &words, index.limit);
-        let entry = match slot {
-            Slot::Found(slot) => {
-                let entry = shard.table.at(slot);
-                if entry.limit() != index.limit {
-                    return None;
-                }
-                Some(*entry)
-            }
-            Slot::Vacant(_) if shard.beside.is_empty() => None,
-            Slot::Vacant(_) => {
-                let place = Place { name: index.name, key: item.key };
-                if shard.beside.contains_key(&rebate_core::engine::OwnedPlace::from(place)) {
-                    return None;
-                }
-                None
-            }
-        };
-        let fresh = shard.random();
-        let charged = match policy.algorithm() {
-            Algorithm::Fixed(fixed) => {
-                let old = entry.map(|entry| entry.window());
-                match fixed.charge(old.map(|old| old.state), item.cost, now, fresh) {
-                    Verdict::Denied { retry, status } => return Some(deny(status.of_item(0, Some(retry)))),
-                    Verdict::Admitted { state, grant, status } => {
-                        let run = old.filter(|old| old.state.instance == state.instance).and_then(|old| old.run);
-                        (Entry::of_window(words, index.limit, state, run)?, grant, status)
-                    }
-                }
-            }
-            Algorithm::Sliding(sliding) => {
-                let old = entry.map(|entry| entry.buckets());
-                match sliding.charge(old.map(|old| old.state), item.cost, now, fresh) {
-                    Verdict::Denied { retry, status } => return Some(deny(status.of_item(0, Some(retry)))),
-                    Verdict::Admitted { state, grant, status } => {
-                        let new = match (&entry, &old) {
-                            (Some(entry), Some(old)) => entry.of_moved_buckets(old, state)?,
-                            _ => Entry::of_buckets(words, index.limit, state, None, 0)?,
-                        };
-                        (new, grant, status)
-                    }
-                }
-            }
-            Algorithm::Bucket(bucket) => {
-                let old = entry.map(|entry| entry.level());
-                match bucket.charge(old.map(|old| old.state), item.cost, now, fresh) {
-                    Verdict::Denied { retry, status } => return Some(deny(status.of_item(0, Some(retry)))),
-                    Verdict::Admitted { state, grant, status } => {
-                        let run = old.filter(|old| old.state.identity == state.identity).and_then(|old| old.run);
-                        (Entry::of_level(words, index.limit, state, run)?, grant, status)
-                    }
-                }
-            }
-            Algorithm::Log(_) | Algorithm::Concurrency(_) => return None,
-        };
-        let (new, grant, status) = charged;
-        match slot {
-            Slot::Found(slot) => shard.table.set(slot, new),
-            Slot::Vacant(_) => {
-                if let Err(error) = self.insert(&mut shard, number, hashed, index.name, new, now) {
-                    return Some(Err(error));
-                }
-            }
-        }
-        drop(shard);
-        let part = Part {
-            limit: LimitRef::Index(index.limit),
-            key: Key::from_packed(bytes(&words)),
-            cost: item.cost,
-            instance: grant.instance,
-            last: grant.last,
-            refunded: 0,
-            tops_up: None,
-        };
-        let receipt =
-            Receipt::new(shared.identity.tag(), Timestamp::from_micros(now), smallvec![part], smallvec![status]);
-        Some(Ok(Decision::Allowed(receipt)))
-    }
-
     #[inline(never)]
-    fn insert(
-        &self,
-        shard: &mut Shard,
-        number: usize,
-        hashed: Hashed,
-        name: u32,
-        new: Entry,
-        now: u64,
-    ) -> Result<(), Error> {
+    fn insert(&self, shard: &mut Shard, number: usize, home: u64, new: Entry, now: u64) -> Result<(), Error> {
         shard.make_room(&self.shared, 1, now)?;
         // Making room may have moved what lies there.
-        shard.table.insert(crate::shard::home_hash(hashed.hash, name), new);
+        shard.table.insert(home, new);
         self.shards.note_table(number, shard);
         Ok(())
     }
@@ -241,10 +139,10 @@ impl<C: Clock> MemoryStore<C> {
         let LimitRef::Index(index) = part.limit else { return None };
         let shared = &self.shared;
         let name = shared.identity.index(index)?.name;
-        let hashed = shared.hash(part.key());
+        let hashed = shared.hash(&part.key());
         let words = hashed.words?;
         let number = self.shards.number(hashed.hash);
-        self.shards.prefetch(number, crate::shard::home_hash(hashed.hash, name));
+        self.shards.prefetch(number, home_hash(hashed.hash, name));
         let now = self.clock.now().as_micros();
         let mut shard = self.shards.lock(number);
         let Slot::Found(slot) = shard.find(shared, hashed.hash, name, &words, index) else { return None };
@@ -271,19 +169,115 @@ impl<C: Clock> MemoryStore<C> {
     }
 }
 
+#[inline(always)]
+fn denied(retry: Retry, status: Status) -> Result<Decision, Error> {
+    Ok(Decision::Denied(Denial::new(SmallVec::from_buf([status.of_item(0, Some(retry))]))))
+}
+
 impl<C: Clock> SyncStore for MemoryStore<C> {
     fn identity(&self) -> &Identity {
         &self.shared.identity
     }
 
-    #[inline]
+    /// The fast path: one item whose count lies in the table, or will. Every answer is built where it is
+    /// returned, for moving one costs as much as deciding it.
+    #[inline(always)]
     fn charge_now(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
-        if let ([item], None) = (request.items, &request.idempotency)
-            && let Some(answer) = self.charge_in_table(item)
-        {
-            return answer;
+        let ([item], None) = (request.items, &request.idempotency) else {
+            return self.charge_by_engine(request);
+        };
+        let policy = item.limit.policy();
+        let shared = &self.shared;
+        let hashed = shared.hash(&item.key);
+        let (true, true, Some(words)) = (item.cost > 0, Entry::takes(policy), hashed.words) else {
+            return self.charge_by_engine(request);
+        };
+        let index = shared.identity.index_of(item.limit);
+        let number = self.shards.number(hashed.hash);
+        let home = home_hash(hashed.hash, index.name);
+        self.shards.prefetch(number, home);
+        let now = self.clock.now().as_micros();
+        let mut shard = self.shards.lock(number);
+        let slot = shard.find(shared, hashed.hash, index.name, &words, index.limit);
+        // Vacant: the state is written into an entry of its own, which is put in afterwards.
+        let mut vacant = Entry::EMPTY;
+        let is_new = match slot {
+            Slot::Found(slot) if shard.table.at(slot).limit() == index.limit => false,
+            Slot::Vacant(_) if !shard.has_beside(index.name, item.key) => {
+                vacant = Entry::new(words, index.limit);
+                true
+            }
+            // Beside the table, or under another policy of the same name.
+            _ => {
+                drop(shard);
+                return self.charge_by_engine(request);
+            }
+        };
+        let fresh = shard.random();
+        let entry = match slot {
+            Slot::Found(slot) => shard.table.at_mut(slot),
+            Slot::Vacant(_) => &mut vacant,
+        };
+        let (fits, grant, status) = match policy.algorithm() {
+            Algorithm::Fixed(fixed) => {
+                let old = entry.window();
+                match fixed.charge((!is_new).then_some(old.state), item.cost, now, fresh) {
+                    Verdict::Denied { retry, status } => return denied(retry, status),
+                    Verdict::Admitted { state, grant, status } => {
+                        let run = if old.state.instance == state.instance { old.run } else { None };
+                        (entry.write_window(state, run), grant, status)
+                    }
+                }
+            }
+            Algorithm::Bucket(bucket) => {
+                let old = entry.level();
+                match bucket.charge((!is_new).then_some(old.state), item.cost, now, fresh) {
+                    Verdict::Denied { retry, status } => return denied(retry, status),
+                    Verdict::Admitted { state, grant, status } => {
+                        let run = if old.state.identity == state.identity { old.run } else { None };
+                        (entry.write_level(state, run), grant, status)
+                    }
+                }
+            }
+            Algorithm::Sliding(sliding) => {
+                let old = entry.buckets();
+                match sliding.charge((!is_new).then_some(old.state), item.cost, now, fresh) {
+                    Verdict::Denied { retry, status } => return denied(retry, status),
+                    Verdict::Admitted { state, grant, status } => {
+                        (entry.write_moved_buckets(&old, state), grant, status)
+                    }
+                }
+            }
+            // Not taken by entries, as was seen above.
+            Algorithm::Log(_) | Algorithm::Concurrency(_) => {
+                drop(shard);
+                return self.charge_by_engine(request);
+            }
+        };
+        if !fits {
+            drop(shard);
+            return self.charge_by_engine(request);
         }
-        self.charge_by_engine(request)
+        if is_new {
+            self.insert(&mut shard, number, home, vacant, now)?;
+        }
+        drop(shard);
+        let part = Part {
+            limit: LimitRef::Index(index.limit),
+            key: Key::from_packed(words),
+            cost: item.cost,
+            instance: grant.instance,
+            last: grant.last,
+            refunded: 0,
+            tops_up: None,
+        };
+        let now = Timestamp::from_micros(now);
+        Ok(Decision::Allowed(Receipt::new(
+            shared.identity.tag(),
+            now,
+            SmallVec::from_buf([part]),
+            SmallVec::from_buf([status]),
+        )))
     }
 
     fn refund_now(&self, request: &RefundRequest<'_>) -> Result<Refund, Error> {
@@ -347,7 +341,7 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
                     && self.shared.identity.index(entry.limit()).is_some_and(|index| index.name == name)
                 {
                     let held = Held { limit: limit.clone(), count: entry.unpack(limit.policy()) };
-                    add(Key::from_packed(bytes(&entry.key)), &held);
+                    add(Key::from_packed(entry.key), &held);
                 }
             }
             for (place, held) in &shard.beside {
@@ -448,11 +442,6 @@ fn prefetch_line(_address: usize) {}
 /// cap is not eaten up by their first slots.
 fn shards_for(cap: usize) -> usize {
     (cap / (1 << 16)).clamp(1, 256).next_power_of_two().min(256)
-}
-
-#[inline]
-fn deny(status: Status) -> Result<Decision, Error> {
-    Ok(Decision::Denied(Denial::new(smallvec![status])))
 }
 
 fn keys_of(receipt: &Receipt) -> impl Iterator<Item = KeyRef<'_>> {

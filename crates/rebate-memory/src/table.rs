@@ -3,7 +3,9 @@
 //! A capacity is any number, so a table can grow by a quarter and stay well filled; the home of a hash
 //! is its share of the capacity. Removing moves later entries of the run back.
 
-use crate::entry::{Entry, PackedKey};
+use rebate_core::PackedKey;
+
+use crate::entry::Entry;
 
 /// Slots of the smallest table.
 const LEAST: usize = 8;
@@ -52,6 +54,12 @@ impl Table {
         &self.entries[slot]
     }
 
+    /// A slot that was found, to be written in place.
+    #[inline(always)]
+    pub(crate) fn at_mut(&mut self, slot: usize) -> &mut Entry {
+        &mut self.entries[slot]
+    }
+
     /// Overwrites a slot that was found.
     #[inline]
     pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
@@ -60,7 +68,7 @@ impl Table {
     }
 
     /// Looks for `key` whose hash is `hash`, among the entries whose limit is `same`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, key: &PackedKey, mut same: impl FnMut(u32) -> bool) -> Slot {
         let capacity = self.entries.len();
         if capacity == 0 {
@@ -72,7 +80,7 @@ impl Table {
             if entry.is_empty() {
                 return Slot::Vacant(slot);
             }
-            if entry.key == *key && same(entry.limit()) {
+            if same_key(&entry.key, key) && same(entry.limit()) {
                 return Slot::Found(slot);
             }
             slot += 1;
@@ -172,6 +180,12 @@ impl Table {
     }
 }
 
+/// Word by word, without a call to compare memory.
+#[inline(always)]
+fn same_key(a: &PackedKey, b: &PackedKey) -> bool {
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) == 0
+}
+
 /// The home slot of a hash.
 #[inline]
 pub(crate) fn home(hash: u64, capacity: usize) -> usize {
@@ -192,7 +206,9 @@ mod tests {
 
     fn entry(key: u64, mark: u64) -> Entry {
         let window = Window { instance: mark, start: 0, end: mark, gross: 1, refunded: 0 };
-        Entry::of_window([key, 0, 0], 0, window, None).unwrap_or(Entry::EMPTY)
+        let mut entry = Entry::new([key, 0, 0], 0);
+        entry.write_window(window, None);
+        entry
     }
 
     /// Few homes, so that runs are long, wrap round and mix.

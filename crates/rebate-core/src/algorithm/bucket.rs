@@ -73,7 +73,7 @@ impl Bucket {
     }
 
     /// The level, if the bucket is not idle at `now`, and the count's time.
-    #[inline]
+    #[inline(always)]
     pub fn live(&self, state: Level, now: u64) -> Option<(Level, u64)> {
         if state.tat.micros < now || (state.tat.micros == now && state.tat.fraction == 0) {
             return None;
@@ -87,14 +87,14 @@ impl Bucket {
     }
 
     /// Decides a charge of `cost` at `now`; `fresh` becomes the identity of a busy period it opens.
-    #[inline]
+    #[inline(always)]
     pub fn charge(&self, state: Option<Level>, cost: u64, now: u64, fresh: u64) -> Verdict<Level> {
         self.charge_live(state.and_then(|level| self.live(level, now)), cost, now, fresh)
     }
 
     /// The same for a level and its time already found by [`live`](Bucket::live) or
     /// [`adopt`](Bucket::adopt).
-    #[inline]
+    #[inline(always)]
     pub fn charge_live(&self, live: Option<(Level, u64)>, cost: u64, now: u64, fresh: u64) -> Verdict<Level> {
         let (level, time) = match live {
             Some(live) => live,
@@ -221,7 +221,7 @@ impl Bucket {
     }
 
     /// `cost · T`, for a cost of at most the burst.
-    #[inline]
+    #[inline(always)]
     fn span_of(&self, cost: u64) -> Credit {
         if cost == 1 {
             return self.unit;
@@ -244,7 +244,7 @@ impl Bucket {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn status_of(&self, tat: Credit, time: u64, now: u64) -> Status {
         let missing = Credit { micros: tat.micros - time, fraction: tat.fraction };
         let free = self.span_parts.saturating_sub(self.parts(missing));
@@ -253,7 +253,7 @@ impl Bucket {
     }
 
     /// A time of at most a few spans, in fractions; saturates.
-    #[inline]
+    #[inline(always)]
     fn parts(&self, time: Credit) -> u64 {
         time.micros.saturating_mul(self.denominator).saturating_add(time.fraction)
     }

@@ -47,13 +47,13 @@ pub struct Window {
 
 impl Window {
     /// Units that count.
-    #[inline]
+    #[inline(always)]
     pub fn used(&self) -> u64 {
         self.gross.saturating_sub(self.refunded)
     }
 
     /// The window, if it is the one that counts at `now`.
-    #[inline]
+    #[inline(always)]
     pub fn live(self, now: u64) -> Option<Window> {
         let stepped_back_too_far = || self.start - now > self.end - self.start;
         if now >= self.end || (now < self.start && stepped_back_too_far()) { None } else { Some(self) }
@@ -62,7 +62,7 @@ impl Window {
 
 impl Fixed {
     /// Decides a charge of `cost` at `now`; `fresh` becomes the identity of a window it opens.
-    #[inline]
+    #[inline(always)]
     pub fn charge(&self, state: Option<Window>, cost: u64, now: u64, fresh: u64) -> Verdict<Window> {
         let live = state.and_then(|window| window.live(now));
         if cost > self.quota {

@@ -54,7 +54,7 @@ pub struct Buckets {
 
 impl Tally {
     /// Units that count.
-    #[inline]
+    #[inline(always)]
     pub fn used(&self) -> u64 {
         self.gross.saturating_sub(self.refunded)
     }
@@ -85,7 +85,7 @@ impl Sliding {
 
     /// The buckets as they are at `now`, moved on by a bucket when that is due; `None` when nothing
     /// in them counts any more. Also whether they were moved on.
-    #[inline]
+    #[inline(always)]
     pub fn live(&self, state: Buckets, now: u64) -> Option<(Buckets, bool)> {
         if now < state.start {
             return if state.start - now > self.window { None } else { Some((state, false)) };
@@ -107,7 +107,7 @@ impl Sliding {
     }
 
     /// Decides a charge of `cost` at `now`; `fresh` becomes the identity of a count it opens.
-    #[inline]
+    #[inline(always)]
     pub fn charge(&self, state: Option<Buckets>, cost: u64, now: u64, fresh: u64) -> Verdict<Buckets> {
         let live = state.and_then(|state| self.live(state, now));
         let mut buckets = match live {
@@ -154,7 +154,7 @@ impl Sliding {
         state.start + 2 * self.window
     }
 
-    #[inline]
+    #[inline(always)]
     fn status_of(&self, buckets: &Buckets, now: u64) -> Status {
         let (current, previous) = (buckets.current.used(), buckets.previous.used());
         let weighted = previous * (self.ticks - self.tick_at(buckets, now));

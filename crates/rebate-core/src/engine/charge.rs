@@ -81,7 +81,7 @@ pub fn charge(
             parts: receipt.parts.clone(),
         };
         counts.put_note(scope, idempotency.key, Some(note));
-        receipt.idempotency = Some(note_of(scope.into(), idempotency));
+        receipt.idempotency = Some(note_of(scope.into(), idempotency, false));
     }
     Ok(Decision::Allowed(receipt))
 }
@@ -245,13 +245,12 @@ fn replay(
         statuses.push(peek_at(counts, line.place, line.limit, now).of_item(line.item, None));
     }
     let mut receipt = Receipt::new(tag, note.charged_at, note.parts.clone(), statuses);
-    receipt.idempotency = Some(note_of(scope.key.into(), idempotency));
-    receipt.replay = true;
+    receipt.idempotency = Some(note_of(scope.key.into(), idempotency, true));
     Ok(receipt)
 }
 
-fn note_of(scope: Key, idempotency: &Idempotency<'_>) -> Box<IdempotencyNote> {
-    Box::new(IdempotencyNote { scope, key: idempotency.key.into() })
+fn note_of(scope: Key, idempotency: &Idempotency<'_>, replay: bool) -> Box<IdempotencyNote> {
+    Box::new(IdempotencyNote { scope, key: idempotency.key.into(), replay })
 }
 
 /// Bytes on the heap by which a charge may grow a count.

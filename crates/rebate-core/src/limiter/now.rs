@@ -1,6 +1,6 @@
 //! The limiter without futures, over stores that answer without waiting.
 
-use super::{Limiter, each, first, first_parts, note_refund, note_settlement, whole};
+use super::{Limiter, each, fall_back, first, first_parts, note_refund, note_settlement, whole};
 use crate::decision::{Decision, Refund, Renewal, Settlement, Shortfall, Status};
 use crate::error::Error;
 use crate::key::KeyRef;
@@ -16,7 +16,7 @@ impl<S: SyncStore> Limiter<S> {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn charge_now<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Decision, Error> {
         self.charge_all_now(&[Item::new(limit, key)])
     }
@@ -25,10 +25,15 @@ impl<S: SyncStore> Limiter<S> {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn charge_all_now(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
         self.ready(items)?;
-        self.fall_back(items, self.shared.store.charge_now(&ChargeRequest { items, idempotency: None }))
+        // The answer is returned where it was built: it is large enough for a move to tell.
+        let mut answer = self.shared.store.charge_now(&ChargeRequest { items, idempotency: None });
+        if answer.is_err() {
+            fall_back(items, &mut answer);
+        }
+        answer
     }
 
     /// [`Limiter::charge_once`] without a future.
@@ -37,7 +42,9 @@ impl<S: SyncStore> Limiter<S> {
     /// As there.
     pub fn charge_once_now(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
         self.ready(items)?;
-        self.fall_back(items, self.shared.store.charge_now(&ChargeRequest { items, idempotency: Some(idempotency) }))
+        let mut answer = self.shared.store.charge_now(&ChargeRequest { items, idempotency: Some(idempotency) });
+        fall_back(items, &mut answer);
+        answer
     }
 
     /// [`Limiter::refund`] without a future.
