@@ -144,7 +144,7 @@ fn a_byte_order_mark_and_windows_line_breaks() {
 fn keys_are_told_apart_by_every_byte() {
     let mut log = Vec::new();
     for key in [&b"\xff"[..], b"\xfe", b"a\0", b"a", &[b'x'; 24], &[b'x'; 25], &[b'x'; 300]] {
-        log.extend([key, &line("", "10:00:00", 200).as_bytes()[..]].concat().repeat(2));
+        log.extend([key, line("", "10:00:00", 200).as_bytes()].concat().repeat(2));
     }
     let told = replay(&["--limit=1/minute", "-"], &log);
     assert_eq!((&told["keys"], &told["denied"], &told["bad_lines"]), (&7.into(), &7.into(), &0.into()));

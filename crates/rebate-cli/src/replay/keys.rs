@@ -1,5 +1,6 @@
 //! The keys of a log: each text once, named by a number.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use foldhash::quality::RandomState;
 pub(crate) const SHARDS: usize = 256;
 
 /// A key's shard (the upper 8 bits) and its place there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyId(u32);
 
 impl KeyId {
@@ -38,6 +39,19 @@ impl KeyId {
 pub(crate) struct Dictionary {
     hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
+}
+
+/// A key and its hash.
+pub(crate) struct HashedKey<'k> {
+    hash: u64,
+    key: Cow<'k, [u8]>,
+}
+
+impl HashedKey<'_> {
+    /// The shard's table uses the lower bits.
+    fn shard(&self) -> usize {
+        (self.hash >> 32) as usize % SHARDS
+    }
 }
 
 /// The keys of one shard: their texts, one after the other, and a table that finds them.
@@ -73,13 +87,40 @@ impl Dictionary {
         Dictionary { hasher: RandomState::default(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// The number of `key`, which is entered when it is new.
-    pub(crate) fn number(&self, key: &[u8]) -> Result<KeyId, TooManyKeys> {
-        let hash = self.hasher.hash_one(key);
-        // The shard's table uses the lower bits.
-        let shard = (hash >> 32) as usize % SHARDS;
-        let place = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner).place(key, hash, &self.hasher)?;
-        Ok(KeyId::new(shard, place as usize))
+    /// A key as [`number_all`](Dictionary::number_all) takes it.
+    pub(crate) fn hashed<'k>(&self, key: Cow<'k, [u8]>) -> HashedKey<'k> {
+        HashedKey { hash: self.hasher.hash_one(&*key), key }
+    }
+
+    /// Calls `put` with the place of each key in `keys`, and its number; keys that are new are entered.
+    ///
+    /// Shard by shard, so that each is locked once, not for each key (locks that go from core to core cost
+    /// more than the lookup), and so that the core can wait for several keys' memory at a time.
+    pub(crate) fn number_all(
+        &self,
+        keys: &[HashedKey<'_>],
+        mut put: impl FnMut(usize, KeyId),
+    ) -> Result<(), TooManyKeys> {
+        let mut starts = [0; SHARDS + 1];
+        keys.iter().for_each(|key| starts[key.shard() + 1] += 1);
+        (0..SHARDS).for_each(|shard| starts[shard + 1] += starts[shard]);
+        let (mut order, mut next) = (vec![0; keys.len()], starts);
+        for (at, key) in keys.iter().enumerate() {
+            order[next[key.shard()]] = at;
+            next[key.shard()] += 1;
+        }
+        for (number, shard) in self.shards.iter().enumerate() {
+            let of_shard = &order[starts[number]..starts[number + 1]];
+            if of_shard.is_empty() {
+                continue;
+            }
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for &at in of_shard {
+                let place = shard.place(&keys[at].key, keys[at].hash, &self.hasher)?;
+                put(at, KeyId::new(number, place as usize));
+            }
+        }
+        Ok(())
     }
 
     /// The shards, in their order.
@@ -182,8 +223,14 @@ mod tests {
             .map(|i| format!("key {i}").into_bytes())
             .chain([0, 1, 23, 24, 25, 26, 300].map(|length| vec![0; length]))
             .collect();
-        let numbers: Vec<KeyId> = keys.iter().map(|key| dictionary.number(key).expect("few keys")).collect();
-        assert!(keys.iter().zip(&numbers).all(|(key, number)| dictionary.number(key).expect("few keys") == *number));
+        let number_all = || {
+            let hashed: Vec<_> = keys.iter().map(|key| dictionary.hashed(Cow::Borrowed(key))).collect();
+            let mut numbers = vec![KeyId::default(); keys.len()];
+            dictionary.number_all(&hashed, |at, number| numbers[at] = number).expect("few keys");
+            numbers
+        };
+        let numbers = number_all();
+        assert_eq!(number_all(), numbers);
         let shards = dictionary.into_shards();
         assert_eq!(shards.iter().map(Shard::len).sum::<usize>(), keys.len());
         assert!(keys.iter().zip(&numbers).all(|(key, number)| shards[number.shard()].key(number.place()) == key));

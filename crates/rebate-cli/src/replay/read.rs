@@ -45,8 +45,9 @@ impl Event {
 }
 
 impl Record {
-    fn new(event: Event, key: KeyId) -> Self {
-        Record { event: [(event.0 >> 32) as u32, event.0 as u32], key }
+    /// Its key is filled in later.
+    fn new(event: Event) -> Self {
+        Record { event: [(event.0 >> 32) as u32, event.0 as u32], key: KeyId::default() }
     }
 
     pub(crate) fn event(self) -> Event {
@@ -165,6 +166,7 @@ impl Reader {
         let bytes = if number == 0 { bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes) } else { bytes };
         let breaks = memchr_iter(b'\n', bytes).count();
         let mut chunk = Chunk { number, records: Vec::with_capacity(breaks + 1), ..Chunk::default() };
+        let mut keys = Vec::with_capacity(breaks + 1);
         let mut start = 0;
         let unended = (!bytes.is_empty() && !bytes.ends_with(b"\n")).then_some(bytes.len());
         for end in memchr_iter(b'\n', bytes).chain(unended) {
@@ -173,10 +175,8 @@ impl Reader {
             match parser.parse(line) {
                 Ok(Some(parsed)) => match parsed.key {
                     Some(key) => {
-                        let key = self.dictionary.number(&key).map_err(|_| {
-                            io::Error::other("it has too many different keys: over four billion, or 1 TiB of them")
-                        })?;
-                        chunk.records.push(Record::new(Event::new(parsed.micros, parsed.status), key));
+                        keys.push(self.dictionary.hashed(key));
+                        chunk.records.push(Record::new(Event::new(parsed.micros, parsed.status)));
                     }
                     None => chunk.without_key += 1,
                 },
@@ -190,6 +190,9 @@ impl Reader {
             }
             chunk.lines += 1;
         }
+        self.dictionary
+            .number_all(&keys, |at, key| chunk.records[at].key = key)
+            .map_err(|_| io::Error::other("it has too many different keys: over four billion, or 1 TiB of them"))?;
         if chunk.records.len() < chunk.records.capacity() / 2 {
             chunk.records.shrink_to_fit();
         }
