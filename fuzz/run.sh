@@ -21,7 +21,7 @@ for text in '10/month' '5/30s' '30/24h from first' '1000/day in Europe/Berlin' '
 done
 seed log_line common '192.0.2.7 - - [17/May/2015:10:05:03 +0000] "GET /a?b HTTP/1.1" 200 512 "-" "curl"'
 seed log_line json '{"time":"2015-05-17T10:05:03.5Z","ip":"192.0.2.7","status":"409"}'
-seed token one 'IwRmdXp6gNu4nY7EggMAAAFhAWsBAQAAAAAAAAAAAA'
+seed token one 'HgRmdXp6gID5wMHEggMAAAFhAWsBAAECAwQFBgcAAA'
 head -c 400 Cargo.lock >fuzz/corpus/seed.tmp 2>/dev/null && mkdir -p fuzz/corpus/operations &&
     mv fuzz/corpus/seed.tmp fuzz/corpus/operations/seed-bytes
 for target in "${targets[@]}"; do
