@@ -88,7 +88,8 @@ pub(crate) struct ReplayArguments {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// How many of the most denied keys to name
+    /// How many of the most denied keys to name. They are shut out while any request of theirs would have
+    /// been denied: from a denial until the limits said that they may come back
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
 
@@ -98,6 +99,13 @@ pub(crate) struct ReplayArguments {
 
     /// The log: a file, gzipped or not, or `-` for standard input
     pub(crate) file: PathBuf,
+}
+
+impl ReplayArguments {
+    /// What the key is called: in JSON lines, where it is.
+    pub(crate) fn key_name(&self) -> &str {
+        self.key_field.as_deref().unwrap_or(self.key.name())
+    }
 }
 
 /// Runs the program on the process's arguments.

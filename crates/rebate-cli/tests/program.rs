@@ -31,6 +31,17 @@ fn requests_are_charged_in_the_order_of_time_and_ties_in_that_of_lines() {
 }
 
 #[test]
+fn ties_keep_the_order_of_lines_however_far_apart_they_are() {
+    // Some megabytes of other keys between the two lines: several chunks, read by several threads.
+    let others: String = (0..60_000).map(|key| line(&format!("key-{key}"), "10:00:00", 200)).collect();
+    for (first, last, denied) in [(409, 200, 0), (200, 409, 1)] {
+        let log = line("a", "10:00:00", first) + &others + &line("a", "10:00:00", last);
+        let told = replay(&["--limit=1/minute", "--refund-status=409", "-"], log.as_bytes());
+        assert_eq!((&told["keys"], &told["denied"]), (&60_001.into(), &denied.into()));
+    }
+}
+
+#[test]
 fn the_report_names_who_was_denied_when_and_for_how_long() {
     let log: String =
         ["10:00:00", "10:00:10", "10:00:20", "10:01:05", "10:02:00", "10:02:30"].map(|at| line("a", at, 200)).concat()
@@ -184,7 +195,9 @@ fn the_table_for_people() {
     let log = [line("a", "10:00:00", 200).repeat(1200), line("b\x1b", "10:00:00", 200).repeat(3)].concat();
     let output = run(&["replay", "--limit=2/minute", "-"], log.as_bytes());
     let table = text(&output.stdout);
-    for says in ["1,203 requests of 2 keys", "99.67 %", "1,199", "1,200/minute", "2015-05-17T10:00:00Z", "b\\u{1b}"] {
+    for says in
+        ["1,203 requests of 2 keys (ip)", "99.67 %", "1,199", "1,200/minute", "2015-05-17T10:00:00Z", "b\\u{1b}"]
+    {
         assert!(table.replace("1200/minute", "1,200/minute").contains(says), "{says} in {table}");
     }
     assert!(output.stderr.is_empty(), "no bar where there is no terminal: {}", text(&output.stderr));

@@ -77,7 +77,7 @@ fn shape(arguments: &ReplayArguments) -> Shape {
         format: arguments.format,
         key: arguments.key,
         time_field: arguments.time_field.clone(),
-        key_field: arguments.key_field.clone().unwrap_or_else(|| arguments.key.name().into()),
+        key_field: arguments.key_name().into(),
         status_field: arguments.status_field.clone(),
         time_unit: arguments.time_unit,
     }

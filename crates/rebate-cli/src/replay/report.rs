@@ -12,6 +12,8 @@ use crate::arguments::ReplayArguments;
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) source: String,
+    /// What the key is: `ip`, or a field of JSON lines.
+    pub(crate) key: String,
     pub(crate) lines: u64,
     pub(crate) requests: u64,
     pub(crate) keys: u64,
@@ -105,6 +107,7 @@ impl Report {
         };
         Report {
             source: source.to_owned(),
+            key: arguments.key_name().to_owned(),
             lines: lines.lines,
             requests: tally.allowed + tally.denied,
             keys: lines.keys,

@@ -26,7 +26,7 @@ pub(crate) fn print(report: &Report, took: Duration) -> String {
 
 fn summary(out: &mut String, report: &Report, took: Duration) -> std::fmt::Result {
     let (requests, keys) = (counted(report.requests, "request"), counted(report.keys, "key"));
-    write!(out, "{}: {requests} of {keys}", printable(&report.source))?;
+    write!(out, "{}: {requests} of {keys} ({})", printable(&report.source), printable(&report.key))?;
     if let (Some(first), Some(last)) = (&report.first, &report.last) {
         write!(out, ", {first} to {last}")?;
     }
