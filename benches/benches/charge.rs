@@ -17,7 +17,7 @@ fn main() {
         .configure_from_args()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(1000));
+        .measurement_time(Duration::from_millis(700));
     let workloads = [
         (1, workload::hot(scale.small_lap)),
         (1000, workload::thousand(scale.small_lap)),

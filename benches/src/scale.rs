@@ -31,7 +31,7 @@ impl Scale {
             small_lap: 300_000,
             large_lap: 500_000,
             rounds: 7,
-            fills: 7,
+            fills: 5,
             all: false,
             smoke: false,
         };
