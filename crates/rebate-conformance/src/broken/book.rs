@@ -111,7 +111,12 @@ impl Counts for Open<'_> {
     }
 
     fn take(&mut self, place: Place<'_>) -> Option<Held> {
-        let held = self.book.counts.remove(&self.place(place))?;
+        let mut held = self.book.counts.remove(&self.place(place))?;
+        if let Count::Window(window, _) = &mut held.count
+            && self.is(Fault::CarriesOver)
+        {
+            window.end = window.end.max(self.now.as_micros() + 1);
+        }
         (!self.is_over(&held)).then_some(held)
     }
 

@@ -63,6 +63,8 @@ faults! {
     IgnoresTheInstance => law_05_never_across_windows::a_later_window_gets_nothing,
     /// Opens a count where a refund finds none.
     CreatesWhatIsGone => law_05_never_across_windows::a_lost_store_creates_nothing,
+    /// Renews whatever lease is there now.
+    RenewsAnyLease => law_05_never_across_windows::no_other_lease_is_renewed,
     /// Tells waits in whole seconds, rounded down.
     RetriesEarly => law_06_retry_after_is_tight::the_wait_is_tight,
     /// Tells waits in whole seconds, rounded up.
@@ -85,6 +87,8 @@ faults! {
     ForgetsTheScope => law_08_billed_once::a_key_is_known_in_its_scope_only,
     /// Lets its windows begin half a minute early.
     HasWindowsOfItsOwn => law_09_one_meaning::windows_are_aligned_to_the_epoch,
+    /// Reads a clock that shows every tenth second.
+    ReadsACoarseClock => law_09_one_meaning::gcra_conforms_to_virtual_scheduling,
     /// Joins the limit's name and the key with a colon.
     JoinsNamesWithColons => law_10_keys_do_not_meet::names_and_keys_do_not_run_together,
     /// Joins the group and the key.
@@ -101,8 +105,12 @@ faults! {
     NeverTidies => law_12_forgetting_is_invisible::expired_counts_make_room,
     /// Forgets a second too early.
     ForgetsEarly => law_12_forgetting_is_invisible::what_still_counts_is_kept,
+    /// Carries what a window used over into the next.
+    CarriesOver => law_12_forgetting_is_invisible::what_is_over_is_as_if_it_never_was,
     /// Looks by charging a unit and refunding it.
     LooksByCharging => law_13_looking_is_free::looking_creates_nothing,
+    /// Does not put back the count that it looked at.
+    ForgetsWhatItLookedAt => law_13_looking_is_free::looking_moves_nothing,
     /// Charges the items before it has checked them all.
     ChecksTooLate => law_14_trouble_is_said::a_bad_request_has_not_happened,
     /// Does nothing when a receipt is handed back from a drop.

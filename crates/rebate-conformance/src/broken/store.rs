@@ -47,6 +47,9 @@ impl BrokenStore {
         if self.is(Fault::HasWindowsOfItsOwn) {
             now = Timestamp::from_micros(now.as_micros() + 30_000_000);
         }
+        if self.is(Fault::ReadsACoarseClock) {
+            now = Timestamp::from_micros(now.as_micros() / 10_000_000 * 10_000_000);
+        }
         book.latest = now;
         Open { fault: self.fault, identity: &self.identity, book, now, room: self.room }
     }
@@ -260,6 +263,11 @@ impl BrokenStore {
         }
         let now = open.now;
         let statuses = engine::peek(&mut open, items, now)?;
+        if self.is(Fault::ForgetsWhatItLookedAt) {
+            items.iter().for_each(|item| {
+                engine::reset(&mut open, item.limit, item.key, now);
+            });
+        }
         if !self.is(Fault::TellsOneTooMany) {
             return Ok(statuses);
         }
@@ -331,6 +339,10 @@ impl Store for BrokenStore {
         let mut book = self.lock();
         let mut open = self.open(&mut book);
         let now = open.now;
+        if self.is(Fault::RenewsAnyLease) {
+            let receipt = self.of_the_instance_now(&mut open, receipt);
+            return engine::renew(&mut open, &receipt, now);
+        }
         engine::renew(&mut open, receipt, now)
     }
 

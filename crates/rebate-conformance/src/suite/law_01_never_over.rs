@@ -166,6 +166,7 @@ pub fn a_fractional_rate_is_kept<H: Harness>(harness: &H) {
     for _ in 0..=588 {
         while scene.charge(&limit, "k", 1).may_proceed() {
             admitted += 1;
+            assert!(admitted <= 72, "more than there ever were");
         }
         scene.advance(Duration::from_millis(17));
     }
@@ -182,9 +183,11 @@ pub fn a_slow_rate_polled_often_is_kept<H: Harness>(harness: &H) {
     loop {
         while scene.charge(&limit, "k", 1).may_proceed() {
             admitted += 1;
+            assert!(admitted <= 102, "more than there ever were");
         }
         let wait = scene.deny(&limit, "k", 1).retry_after().expect("later").as_micros() as u64;
         let polls = wait.div_ceil(17_000);
+        assert!(polls > 0, "a wait of nothing");
         scene.advance(Duration::from_micros((polls - 1) * 17_000));
         let _ = scene.deny(&limit, "k", 1);
         scene.advance(Duration::from_micros(17_000));
