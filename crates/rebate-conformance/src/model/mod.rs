@@ -14,6 +14,8 @@ mod ratio;
 mod refund;
 mod settle;
 mod sliding;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use std::collections::HashMap;
