@@ -275,10 +275,13 @@ impl Identity {
     }
 }
 
+/// Some places of a list, each filled once.
+type Segment = Box<[OnceLock<(Limit, LimitIndex)>]>;
+
 /// An append-only list, read without a lock: segments of doubling length that never move.
 #[derive(Default)]
 struct Limits {
-    segments: [OnceLock<Box<[OnceLock<(Limit, LimitIndex)>]>>; 27],
+    segments: [OnceLock<Segment>; 27],
     length: AtomicU32,
 }
 
