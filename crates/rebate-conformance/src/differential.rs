@@ -78,7 +78,8 @@ impl std::error::Error for Difference {}
 pub fn run_sequence<H: Harness>(harness: &H, operations: &[Operation]) -> Result<(), Box<Difference>> {
     let mut run = Run::new(harness);
     for (at, operation) in operations.iter().enumerate() {
-        run.step(operation).map_err(|(store, model)| {
+        run.step(operation).map_err(|pair| {
+            let (store, model) = *pair;
             Box::new(Difference { at, operation: operation.clone(), clock: run.clock.now(), store, model })
         })?;
     }
@@ -104,7 +105,7 @@ struct Run<'a, H: Harness> {
 }
 
 /// Two answers, the store's first.
-type Pair = (Answer, Answer);
+type Pair = Box<(Answer, Answer)>;
 
 impl<'a, H: Harness> Run<'a, H> {
     fn new(harness: &'a H) -> Self {
@@ -281,6 +282,7 @@ impl<'a, H: Harness> Run<'a, H> {
     }
 
     fn move_clock(&mut self, to: Move) -> Result<(), Pair> {
+        let before = self.clock.now();
         match to {
             Move::Forward(micros) => self.clock.advance(Duration::from_micros(micros)),
             Move::Back(micros) => self.clock.step_back(Duration::from_micros(micros)),
@@ -289,6 +291,9 @@ impl<'a, H: Harness> Run<'a, H> {
                 let moment = self.told.saturating_add_signed(i64::from(further));
                 self.clock.set(Timestamp::from_micros(moment.max(self.clock.now().as_micros())));
             }
+        }
+        if self.harness.forgets_expired() && self.clock.now() < before {
+            self.clock.set(before);
         }
         Ok(())
     }
@@ -321,7 +326,7 @@ impl<'a, H: Harness> Run<'a, H> {
     /// The two answers, if they differ.
     fn check(&mut self, store: Answer, model: Answer) -> Result<(), Pair> {
         if store != model {
-            return Err((store, model));
+            return Err(Box::new((store, model)));
         }
         if let Some(wait) = told(&model) {
             self.told = self.clock.now().as_micros().saturating_add(wait);
