@@ -21,6 +21,12 @@ pub trait Harness: Send + Sync + 'static {
     /// Runs a future of the store to its end.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 
+    /// Whether the store may have forgotten an expired count that a clock which steps back would bring to
+    /// life again. Law 12 allows it; the differential test's clock then never steps back.
+    fn forgets_expired(&self) -> bool {
+        false
+    }
+
     /// What the store can do.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()

@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) budget: Budget,
     pub(crate) hasher: RandomState,
+    /// For how long what has expired is kept at least while there is room, in microseconds.
+    pub(crate) kept: u64,
 }
 
 /// The state of the keys of one shard.
@@ -74,10 +76,10 @@ impl Shared {
         self.identity.limit(entry.limit()).map_or(0, |limit| entry.expires_at(limit.policy()))
     }
 
-    /// How long a count is kept after it expired while memory is not short: as long as it may count,
-    /// so that a clock that steps back by less than a window finds it.
-    fn grace(limit: Option<&Limit>) -> u64 {
-        limit.map_or(0, |limit| limit.policy().longest().as_micros() as u64)
+    /// How long a count is kept after it expired while there is room: at least as long as it may count, so
+    /// that a clock that steps back by less than a window finds it.
+    fn grace(&self, limit: Option<&Limit>) -> u64 {
+        limit.map_or(0, |limit| limit.policy().longest().as_micros() as u64).max(self.kept)
     }
 }
 
@@ -185,7 +187,7 @@ impl Shard {
     /// Removes what has expired among the next `slots` slots of the table and of each map.
     fn sweep(&mut self, shared: &Shared, slots: usize, now: u64, with_grace: bool) {
         let hash = |entry: &Entry| shared.hash_entry(entry);
-        let grace = |limit: Option<&Limit>| if with_grace { Shared::grace(limit) } else { 0 };
+        let grace = |limit: Option<&Limit>| if with_grace { shared.grace(limit) } else { 0 };
         let expired = |entry: &Entry| {
             let expires_at = shared.entry_expires_at(entry);
             expires_at <= now && expires_at + grace(shared.identity.limit(entry.limit())) <= now
@@ -206,13 +208,13 @@ impl Shard {
                 shared.budget.give_back(bytes_of_held(&place, &held));
             }
             if let Some(at) = turn(self.cursor, self.notes.len())
-                && self.notes[at].expires_at <= now
+                && self.notes[at].expires_at + grace(None) <= now
                 && let Some((key, note)) = self.notes.swap_remove_index(at)
             {
                 shared.budget.give_back(bytes_of_note(&key, &note));
             }
             if let Some(at) = turn(self.cursor, self.top_ups.len())
-                && self.top_ups[at].expires_at() <= now
+                && self.top_ups[at].expires_at() + grace(None) <= now
                 && let Some((place, top_ups)) = self.top_ups.swap_remove_index(at)
             {
                 shared.budget.give_back(bytes_of_top_ups(&place, &top_ups));

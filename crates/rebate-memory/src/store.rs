@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use rebate_core::algorithm::Verdict;
 use rebate_core::engine::{self, MAX_ITEMS};
 use rebate_core::{
     Algorithm, ChargeRequest, Clock, Cursor, Decision, Denial, Error, Held, Identity, Item, Key, KeyRef, Limit,
-    LimitRef, ListRequest, Page, Part, PartRefund, Receipt, Refund, RefundRequest, Renewal, Retry, SettleReply,
-    SettleRequest, Status, Statuses, SyncStore, Timestamp,
+    LimitRef, ListRequest, MAX_WINDOW, Page, Part, PartRefund, Receipt, Refund, RefundRequest, Renewal, Retry,
+    SettleReply, SettleRequest, Status, Statuses, SyncStore, Timestamp,
 };
 use smallvec::{SmallVec, smallvec};
 
@@ -37,6 +38,7 @@ pub struct MemoryStore<C = FastClock> {
 pub struct MemoryStoreBuilder<C> {
     name: String,
     cap: usize,
+    kept: Duration,
     clock: C,
 }
 
@@ -51,7 +53,7 @@ impl MemoryStore {
 
     /// Settings to change before building.
     pub fn builder() -> MemoryStoreBuilder<FastClock> {
-        MemoryStoreBuilder { name: "memory".to_owned(), cap: 1 << 30, clock: FastClock::new() }
+        MemoryStoreBuilder { name: "memory".to_owned(), cap: 1 << 30, kept: Duration::ZERO, clock: FastClock::new() }
     }
 }
 
@@ -72,9 +74,16 @@ impl<C: Clock> MemoryStoreBuilder<C> {
         MemoryStoreBuilder { cap, ..self }
     }
 
+    /// Keeps what has expired for `span` at least while there is room; without this, a count is kept for as
+    /// long again as it may count. A clock that steps back by more finds some counts forgotten: they
+    /// start afresh.
+    pub fn keep_expired(self, span: Duration) -> Self {
+        MemoryStoreBuilder { kept: span, ..self }
+    }
+
     /// Reads `clock` instead of the system's time: a [`ManualClock`](rebate_core::ManualClock) in tests.
     pub fn clock<D: Clock>(self, clock: D) -> MemoryStoreBuilder<D> {
-        MemoryStoreBuilder { name: self.name, cap: self.cap, clock }
+        MemoryStoreBuilder { name: self.name, cap: self.cap, kept: self.kept, clock }
     }
 
     /// The store.
@@ -83,11 +92,12 @@ impl<C: Clock> MemoryStoreBuilder<C> {
     /// [`Error::is_invalid`] when the name or the capacity is not one of those described.
     pub fn build(self) -> Result<MemoryStore<C>, Error> {
         let identity = Identity::new(&self.name)?;
+        let kept = self.kept.min(MAX_WINDOW).as_micros() as u64;
         if self.cap < 4096 {
             return Err(Error::invalid(format!("a memory cap of {} bytes; at least 4096 are needed", self.cap)));
         }
         let shared =
-            Shared { identity, budget: Budget::new(self.cap), hasher: foldhash::quality::RandomState::default() };
+            Shared { identity, budget: Budget::new(self.cap), hasher: foldhash::quality::RandomState::default(), kept };
         Ok(MemoryStore { shared, shards: Shards::new(shards_for(self.cap)), clock: self.clock })
     }
 }
@@ -156,8 +166,12 @@ impl<C: Clock> MemoryStore<C> {
             shard.table.set(slot, Entry::pack(words, entry.limit(), limit, &held.count)?);
         }
         drop(shard);
-        let left = (!returned.closed).then_some(&held);
-        let status = Held::peek(left, limit, now);
+        // Of a count that is gone, under the limit that the receipt names: as if it had been evicted.
+        let status = if !returned.closed && held.is_live(now) {
+            Held::peek(Some(&held), limit, now)
+        } else {
+            Held::peek(None, shared.identity.limit(index)?, now)
+        };
         Some(Refund {
             parts: smallvec![PartRefund {
                 given_back: returned.now,

@@ -162,9 +162,9 @@ pub(super) fn apply(
 
 /// The items, those of one count summed in the place of the first.
 fn sum<'a>(counts: &impl Counts, items: &'a [Item<'a>]) -> Result<Lines<'a>, Error> {
+    items.iter().try_for_each(check_cost)?;
     let mut lines = Lines::new();
     for (at, item) in items.iter().enumerate() {
-        check_cost(item)?;
         let index = counts.identity().index_of(item.limit);
         let place = Place { name: index.name, key: item.key };
         match lines.iter_mut().find(|line| line.place.name == place.name) {
