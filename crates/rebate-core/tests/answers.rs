@@ -137,3 +137,13 @@ fn what_a_count_that_is_gone_says_does_not_depend_on_its_being_kept() {
     // The window is over, and nobody has dropped it.
     assert_eq!(limiter.refund_now(&mut receipt).unwrap().parts[0].status.unwrap().quota(), 4);
 }
+
+#[test]
+fn of_a_bad_cost_and_a_conflict_the_cost_is_said_wherever_it_stands() {
+    let (limiter, _) = limiter();
+    let ten = limiter.limit("limit", "10/10s").unwrap();
+    let twenty = Limit::new("limit", "20/10s").unwrap();
+    limiter.replace(&twenty);
+    let items = [Item::new(&ten, "k"), Item::new(&twenty, "k"), Item::new(&ten, "k").cost(0)];
+    assert!(limiter.charge_all_now(&items).unwrap_err().is_invalid());
+}
