@@ -1,5 +1,6 @@
 //! Answers: decisions, statuses, and what became of refunds and settlements.
 
+use std::fmt;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -67,7 +68,7 @@ const ADMITS: u64 = u64::MAX;
 const NEVER: u64 = u64::MAX - 1;
 
 /// Quota, remaining and reset of one limit for one key, at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Status {
     item: u32,
     /// Microseconds until it would be admitted, or one of the two below: a charge is this much quicker.
@@ -141,6 +142,18 @@ impl Status {
             NEVER => Some(Retry::Never),
             micros => Some(Retry::AfterMicros(micros)),
         }
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status")
+            .field("item", &self.item)
+            .field("quota", &self.quota)
+            .field("remaining", &self.remaining())
+            .field("reset_after", &self.reset_after())
+            .field("denied", &self.denied())
+            .finish()
     }
 }
 

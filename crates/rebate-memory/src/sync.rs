@@ -41,7 +41,6 @@ const SPINS: u32 = 64;
 // last `unlock` published. Shuttle tries its interleavings, and Miri runs it.
 #[allow(unsafe_code)]
 unsafe impl lock_api::RawMutex for Brief {
-    #[expect(clippy::declare_interior_mutable_const, reason = "what lock_api asks for")]
     const INIT: Self = Brief { locked: AtomicBool::new(false) };
 
     type GuardMarker = lock_api::GuardSend;

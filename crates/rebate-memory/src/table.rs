@@ -93,7 +93,7 @@ impl Table {
     /// Whether an entry can be put in without growing: at least one slot in seven stays empty.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.filled + 1 <= most(self.entries.len())
+        self.filled < most(self.entries.len())
     }
 
     /// The capacity to grow to so that `more` entries find room.
@@ -248,7 +248,7 @@ mod tests {
                         map.remove(&key);
                     }
                     (6, _) => {
-                        let old = |entry: &Entry| entry.window().state.end % 3 == 0;
+                        let old = |entry: &Entry| entry.window().state.end.is_multiple_of(3);
                         let (removed, _) = table.sweep(table.capacity(), old, hash_entry);
                         let before = map.len();
                         map.retain(|_, mark| *mark % 3 != 0);
