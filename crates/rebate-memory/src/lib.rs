@@ -26,6 +26,7 @@ mod budget;
 mod clock;
 mod entry;
 mod locked;
+mod several;
 mod shard;
 mod store;
 mod sync;

@@ -22,7 +22,11 @@ pub(crate) struct Locked<'a> {
 impl<'a> Locked<'a> {
     /// Locks the shards of `keys`.
     pub(crate) fn new<'k>(shared: &'a Shared, shards: &'a Shards, keys: impl Iterator<Item = KeyRef<'k>>) -> Self {
-        let mut numbers: SmallVec<[usize; 8]> = keys.map(|key| shards.number(shared.hash(&key).hash)).collect();
+        Self::of_shards(shared, shards, keys.map(|key| shards.number(shared.hash(&key).hash)).collect())
+    }
+
+    /// Locks these shards.
+    pub(crate) fn of_shards(shared: &'a Shared, shards: &'a Shards, mut numbers: SmallVec<[usize; 8]>) -> Self {
         numbers.sort_unstable();
         numbers.dedup();
         let guards = numbers.into_iter().map(|number| (number, shards.lock(number))).collect();
@@ -43,17 +47,22 @@ impl<'a> Locked<'a> {
         }
     }
 
+    /// A shard that is locked.
+    pub(crate) fn shard(&mut self, number: usize) -> &mut Shard {
+        match self.guards.iter_mut().find(|(locked, _)| *locked == number) {
+            Some((_, shard)) => shard,
+            None => unreachable!("the shards of all keys of a request are locked"),
+        }
+    }
+
     fn with<T>(&mut self, key: KeyRef<'_>, act: impl FnOnce(&Shared, &mut Shard, crate::shard::Hashed) -> T) -> T {
         let hashed = self.shared.hash(&key);
         let number = self.shards.number(hashed.hash);
-        match self.guards.iter_mut().find(|(locked, _)| *locked == number) {
-            Some((_, shard)) => {
-                let outcome = act(self.shared, shard, hashed);
-                self.shards.note_table(number, shard);
-                outcome
-            }
-            None => unreachable!("the shards of all keys of a request are locked"),
-        }
+        let (shared, shards) = (self.shared, self.shards);
+        let shard = self.shard(number);
+        let outcome = act(shared, shard, hashed);
+        shards.note_table(number, shard);
+        outcome
     }
 }
 

@@ -27,9 +27,9 @@ use crate::table::{Slot, home};
 /// [`Error::is_full`] and the limit's fallback decides; counts in force are never evicted. What has
 /// expired is dropped in work spread over the charges of new keys.
 pub struct MemoryStore<C = FastClock> {
-    shared: Shared,
-    shards: Shards,
-    clock: C,
+    pub(crate) shared: Shared,
+    pub(crate) shards: Shards,
+    pub(crate) clock: C,
 }
 
 /// Settings of a [`MemoryStore`].
@@ -123,6 +123,11 @@ impl<C: Clock> MemoryStore<C> {
     fn charge_by_engine(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
         if request.items.len() > MAX_ITEMS {
             return Err(Error::invalid(format!("a charge of {} limits; at most {MAX_ITEMS}", request.items.len())));
+        }
+        if request.idempotency.is_none()
+            && let Some(answer) = self.charge_several(request.items)
+        {
+            return answer;
         }
         let (mut locked, now) = self.lock(request.items.iter().map(|item| item.key));
         let mut random = sequence(locked.random_bits());
@@ -432,7 +437,7 @@ impl Shards {
     /// Asks for the cache line where a hash's entry probably lies, while the clock is read and the lock
     /// taken.
     #[inline]
-    fn prefetch(&self, number: usize, hash: u64) {
+    pub(crate) fn prefetch(&self, number: usize, hash: u64) {
         let padded = &self.shards[number];
         let slot = home(hash, padded.capacity.load(Ordering::Relaxed));
         prefetch_line(padded.address.load(Ordering::Relaxed).wrapping_add(slot * size_of::<Entry>()));
