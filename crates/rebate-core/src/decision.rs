@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::error::Error;
+use crate::few::Few;
 use crate::receipt::Receipt;
 use crate::time::Timestamp;
 
@@ -91,6 +92,12 @@ impl Status {
     #[inline(always)]
     pub fn in_parts(quota: u64, free: u64, unit: u64, reset: u64) -> Self {
         Status { item: 0, retry: ADMITS, quota, free, unit, reset }
+    }
+
+    /// What [`in_parts`](Status::in_parts) was given: quota, free, unit and reset.
+    #[inline(always)]
+    pub fn to_parts(&self) -> [u64; 4] {
+        [self.quota, self.free, self.unit, self.reset]
     }
 
     /// The status of the request's item `item`, which denies when `retry` is given.
@@ -233,19 +240,25 @@ impl Retry {
 /// A charge that was denied. Nothing was taken from any of its limits.
 #[derive(Clone, Debug)]
 pub struct Denial {
-    statuses: SmallVec<[Status; 1]>,
+    statuses: Few<Status>,
     cause: Option<std::sync::Arc<Error>>,
 }
 
 impl Denial {
     /// For those who write stores: a denial by the statuses that say [`denied`](Status::denied).
-    #[inline(always)]
     pub fn new(statuses: SmallVec<[Status; 1]>) -> Self {
-        Denial { statuses, cause: None }
+        Denial { statuses: statuses.into(), cause: None }
     }
 
+    /// The same for the only status, on a store's fastest path.
+    #[inline(always)]
+    pub fn of_one(status: Status) -> Self {
+        Denial { statuses: Few::one(status), cause: None }
+    }
+
+    #[cold]
     pub(crate) fn by_fallback(error: Error) -> Self {
-        Denial { statuses: SmallVec::new(), cause: Some(std::sync::Arc::new(error)) }
+        Denial { statuses: Few::none(), cause: Some(std::sync::Arc::new(error)) }
     }
 
     /// When the same charge would be admitted, absent other traffic.

@@ -137,7 +137,7 @@ fn peek_at(counts: &mut impl Counts, place: Place<'_>, limit: &Limit, now: Times
 pub fn renew(counts: &mut impl Counts, receipt: &Receipt, now: Timestamp) -> Result<Renewal, Error> {
     check_receipt(counts.identity(), receipt)?;
     let mut parts = SmallVec::new();
-    for part in &receipt.parts {
+    for part in receipt.parts() {
         parts.push(renew_part(counts, part, now));
     }
     Ok(Renewal { parts })

@@ -127,9 +127,17 @@ pub struct Key(Repr);
 /// 24 bytes: the tag, never 0, leaves room for the other variant.
 #[derive(Clone)]
 enum Repr {
-    /// The tag is the length and one, with [`GROUPED`] set when the first byte is a group's length.
-    Inline([u8; INLINE], NonZeroU8),
+    Inline(Inline),
     Heap(Box<Long>),
+}
+
+/// In this order, so that a packed key is three words here too.
+#[derive(Clone, PartialEq, Eq)]
+#[repr(C)]
+struct Inline {
+    bytes: [u8; INLINE],
+    /// The length and one, with [`GROUPED`] set when the first byte is a group's length.
+    tag: NonZeroU8,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -153,20 +161,20 @@ impl Key {
     #[inline]
     pub fn as_ref(&self) -> KeyRef<'_> {
         match &self.0 {
-            Repr::Inline(bytes, tag) => unpack(bytes, tag.get()),
+            Repr::Inline(inline) => unpack(&inline.bytes, inline.tag.get()),
             Repr::Heap(long) => KeyRef { group: long.group.as_deref(), key: &long.key },
         }
     }
 
     /// The key whose packed form is `packed`: words that [`pack`] made.
-    #[inline]
+    #[inline(always)]
     pub fn from_packed(packed: PackedKey) -> Self {
         let mut bytes = [0; INLINE];
         bytes[..8].copy_from_slice(&packed[0].to_le_bytes());
         bytes[8..16].copy_from_slice(&packed[1].to_le_bytes());
         bytes[16..].copy_from_slice(&packed[2].to_le_bytes()[..7]);
         let tag = (packed[2] >> 56) as u8;
-        Key(Repr::Inline(bytes, NonZeroU8::new(tag).unwrap_or(NonZeroU8::MIN)))
+        Key(Repr::Inline(Inline { bytes, tag: NonZeroU8::new(tag).unwrap_or(NonZeroU8::MIN) }))
     }
 }
 
@@ -179,7 +187,11 @@ pub type PackedKey = [u64; 3];
 pub fn pack(key: &KeyRef<'_>) -> Option<PackedKey> {
     match key.group {
         None => pack_bytes(key.key, 0),
-        Some(group) => pack_grouped(group, key.key),
+        // Taken apart: what a function writes by its address would have the other case go through memory.
+        Some(group) => {
+            let [first, second, third] = pack_grouped(group, key.key)?;
+            Some([first, second, third])
+        }
     }
 }
 
@@ -246,7 +258,7 @@ fn unpack(bytes: &[u8; INLINE], tag: u8) -> KeyRef<'_> {
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Inline(a, a_tag), Repr::Inline(b, b_tag)) => a_tag == b_tag && a == b,
+            (Repr::Inline(a), Repr::Inline(b)) => a == b,
             _ => self.as_ref() == other.as_ref(),
         }
     }

@@ -14,6 +14,7 @@ pub mod count;
 mod decision;
 pub mod engine;
 mod error;
+mod few;
 mod guard;
 mod key;
 mod limit;

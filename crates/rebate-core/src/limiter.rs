@@ -115,10 +115,7 @@ impl<S: Store> Limiter<S> {
     /// See [`Error`]. While the store is unavailable or full the limits' [`Fallback`] decides.
     pub async fn charge_all(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
         self.ready(items)?;
-        let request = ChargeRequest { items, idempotency: None };
-        let mut answer = self.shared.store.charge(&request).await;
-        fall_back(items, &mut answer);
-        answer
+        fall_back(items, self.shared.store.charge(&ChargeRequest { items, idempotency: None }).await)
     }
 
     /// Charges every item or none, billed once however often it is sent with the same key.
@@ -127,10 +124,7 @@ impl<S: Store> Limiter<S> {
     /// As [`Limiter::charge_all`]; [`Error::is_conflict`] when the key has billed another charge.
     pub async fn charge_once(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
         self.ready(items)?;
-        let request = ChargeRequest { items, idempotency: Some(idempotency) };
-        let mut answer = self.shared.store.charge(&request).await;
-        fall_back(items, &mut answer);
-        answer
+        fall_back(items, self.shared.store.charge(&ChargeRequest { items, idempotency: Some(idempotency) }).await)
     }
 
     /// Gives back the whole receipt.
@@ -288,18 +282,27 @@ impl<S: Store> Limiter<S> {
 }
 
 /// Lets the limits' fallback answer for a store in trouble.
-#[cold]
-fn fall_back(items: &[Item<'_>], answer: &mut Result<Decision, Error>) {
-    if !answer.as_ref().is_err_and(Error::is_retryable) {
-        return;
+///
+/// The answer is passed on by value and its address given to nobody, so that the compiler need not move it:
+/// it is large enough for that to tell.
+#[inline(always)]
+fn fall_back(items: &[Item<'_>], answer: Result<Decision, Error>) -> Result<Decision, Error> {
+    match answer {
+        Ok(decision) => Ok(decision),
+        Err(error) => match fallback_for(items, &error) {
+            Fallback::Allow => Ok(Decision::Unchecked(Unchecked::new(error))),
+            Fallback::Deny => Ok(Decision::Denied(Denial::by_fallback(error))),
+            Fallback::Error => Err(error),
+        },
     }
-    let denied = Ok(Decision::Denied(Denial::new(SmallVec::new())));
-    let Err(error) = std::mem::replace(answer, denied) else { return };
-    *answer = match items.iter().map(|item| item.limit.fallback()).max().unwrap_or_default() {
-        Fallback::Allow => Ok(Decision::Unchecked(Unchecked::new(error))),
-        Fallback::Deny => Ok(Decision::Denied(Denial::by_fallback(error))),
-        Fallback::Error => Err(error),
-    };
+}
+
+#[cold]
+fn fallback_for(items: &[Item<'_>], error: &Error) -> Fallback {
+    if !error.is_retryable() {
+        return Fallback::Error;
+    }
+    items.iter().map(|item| item.limit.fallback()).max().unwrap_or_default()
 }
 
 impl<S> Clone for Limiter<S> {
@@ -345,7 +348,7 @@ fn note_refund(receipt: &mut Receipt, answer: &Refund) {
 
 fn note_settlement(receipt: &mut Receipt, reply: SettleReply) -> Settlement {
     if matches!(reply.settlement, Settlement::Settled(_)) {
-        receipt.parts = reply.parts;
+        receipt.parts = reply.parts.into();
     }
     reply.settlement
 }

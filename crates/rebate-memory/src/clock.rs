@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use rebate_core::{Clock, Timestamp};
 
-/// How long the processor's counter is trusted to agree with the wall clock, in nanoseconds.
-const TRUSTED: u64 = 100_000_000;
+/// How long the processor's counter is trusted to agree with the wall clock, in microseconds.
+const TRUSTED: u64 = 100_000;
 
 /// The wall clock, read from the processor's time stamp counter where it has a steady one.
 ///
@@ -17,10 +17,12 @@ pub struct FastClock {
     counter: quanta::Clock,
     /// The counter when this clock was made.
     origin: u64,
+    /// Microseconds per tick of the counter, times 2^64: one multiplication makes time of ticks.
+    micros_per_tick: u64,
     /// Microseconds since the epoch less those since `origin`, wrapping.
     offset: AtomicU64,
-    /// Nanoseconds since `origin` after which the offset is no longer trusted.
-    trusted_until: AtomicU64,
+    /// The microseconds since `origin` at which the offset was found.
+    agreed_at: AtomicU64,
 }
 
 impl FastClock {
@@ -28,7 +30,13 @@ impl FastClock {
     pub fn new() -> Self {
         let counter = quanta::Clock::new();
         let origin = counter.raw();
-        FastClock { counter, origin, offset: AtomicU64::new(0), trusted_until: AtomicU64::new(0) }
+        // 2^40 ticks take some minutes: told in whole nanoseconds, that is exact to 12 digits.
+        let nanos = u128::from(counter.delta_as_nanos(0, 1 << 40));
+        let micros_per_tick = u64::try_from((nanos << 24) / 1000).unwrap_or(u64::MAX);
+        let clock =
+            FastClock { counter, origin, micros_per_tick, offset: AtomicU64::new(0), agreed_at: AtomicU64::new(0) };
+        clock.agree();
+        clock
     }
 
     #[cold]
@@ -37,15 +45,16 @@ impl FastClock {
         let since = self.since_origin();
         // Two threads may agree at once, either's figures are good; a reader between the two stores
         // uses the old offset once more.
-        let offset = wall.wrapping_sub(since / 1000);
-        self.offset.store(offset, Ordering::Relaxed);
-        self.trusted_until.store(since + TRUSTED, Ordering::Release);
+        self.offset.store(wall.wrapping_sub(since), Ordering::Relaxed);
+        self.agreed_at.store(since, Ordering::Release);
         wall
     }
 
+    /// Microseconds since `origin`; nonsense when the counter was set back behind it.
     #[inline]
     fn since_origin(&self) -> u64 {
-        self.counter.delta_as_nanos(self.origin, self.counter.raw())
+        let ticks = self.counter.raw().wrapping_sub(self.origin);
+        ((u128::from(ticks) * u128::from(self.micros_per_tick)) >> 64) as u64
     }
 }
 
@@ -53,10 +62,11 @@ impl Clock for FastClock {
     #[inline]
     fn now(&self) -> Timestamp {
         let since = self.since_origin();
-        if since >= self.trusted_until.load(Ordering::Acquire) {
+        // Also where the counter was set back (a suspended machine): the difference wraps.
+        if since.wrapping_sub(self.agreed_at.load(Ordering::Acquire)) >= TRUSTED {
             return Timestamp::from_micros(self.agree());
         }
-        Timestamp::from_micros(self.offset.load(Ordering::Relaxed).wrapping_add(since / 1000))
+        Timestamp::from_micros(self.offset.load(Ordering::Relaxed).wrapping_add(since))
     }
 }
 

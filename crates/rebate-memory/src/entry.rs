@@ -13,7 +13,7 @@
 //! | 3 | units · run's low | run's low · high | run's high · credit's µs, its lower 32 bits |
 //! | extra | run's high, complete | whose the run is, complete | tat's fraction · credit's fraction, complete |
 
-use rebate_core::algorithm::bucket::Level;
+use rebate_core::algorithm::bucket::{Bucket, Level};
 use rebate_core::algorithm::fixed::Window;
 use rebate_core::algorithm::sliding::{Buckets, Tally};
 use rebate_core::count::Count;
@@ -22,7 +22,7 @@ use rebate_core::{Algorithm, Credit, Limit, Marks, PackedKey, Policy, Run};
 const COMPLETE: u32 = 1 << 31;
 const LOW_32: u64 = u32::MAX as u64;
 /// Units and marks are below this, so that the upper bit of a 32-bit field is free.
-const MOST_UNITS: u64 = 1 << 31;
+pub(crate) const MOST_UNITS: u64 = 1 << 31;
 const TAT_BITS: u32 = 53;
 const FRACTION_BITS: u32 = 15;
 const IN_CURRENT: u32 = 1;
@@ -60,14 +60,25 @@ impl Entry {
         self.limit.wrapping_sub(1)
     }
 
+    /// Whether it is of the limit with this number; an empty slot is of none.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, limit: u32) -> bool {
+        self.limit == limit + 1
+    }
+
     /// Whether counts of `policy` can be kept in entries.
     #[inline(always)]
     pub(crate) fn takes(policy: &Policy) -> bool {
         match policy.algorithm() {
             Algorithm::Fixed(_) | Algorithm::Sliding(_) => true,
-            Algorithm::Bucket(bucket) => bucket.denominator <= 1 << FRACTION_BITS,
+            Algorithm::Bucket(bucket) => Self::takes_bucket(bucket),
             Algorithm::Log(_) | Algorithm::Concurrency(_) => false,
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn takes_bucket(bucket: &Bucket) -> bool {
+        bucket.denominator <= 1 << FRACTION_BITS
     }
 
     /// The count as an entry; `None` when it does not fit one.
@@ -143,6 +154,17 @@ impl Entry {
         self.words[2] = window.end;
         self.words[3] = window.gross << 32 | low;
         self.extra = high as u32 | if complete { COMPLETE } else { 0 };
+        true
+    }
+
+    /// Writes the units of the window that the entry holds after more were charged; answers whether they
+    /// fit. All else stays.
+    #[inline(always)]
+    pub(crate) fn write_units_of_window(&mut self, gross: u64) -> bool {
+        if gross >= MOST_UNITS {
+            return false;
+        }
+        self.words[3] = gross << 32 | self.words[3] & LOW_32;
         true
     }
 
@@ -223,6 +245,18 @@ impl Entry {
         self.words[2] = gross << 32 | run.low;
         self.words[3] = run.high << 32 | credit.micros & LOW_32;
         self.extra = tat.fraction as u32 | (credit.fraction as u32) << FRACTION_BITS | complete;
+        true
+    }
+
+    /// Writes what a charge changes of the level that the entry holds; answers whether it fits.
+    #[inline(always)]
+    pub(crate) fn write_raised_level(&mut self, Level { tat, gross, .. }: Level) -> bool {
+        if gross >= MOST_UNITS || tat.micros >> TAT_BITS != 0 {
+            return false;
+        }
+        self.words[1] = self.words[1] >> TAT_BITS << TAT_BITS | tat.micros;
+        self.words[2] = gross << 32 | self.words[2] & LOW_32;
+        self.extra = self.extra >> FRACTION_BITS << FRACTION_BITS | tat.fraction as u32;
         true
     }
 

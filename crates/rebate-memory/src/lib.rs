@@ -23,6 +23,7 @@
 #![deny(unsafe_code)]
 
 mod budget;
+mod charge;
 mod clock;
 mod entry;
 mod locked;

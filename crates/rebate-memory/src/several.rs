@@ -1,12 +1,13 @@
 //! A charge of several limits whose counts all lie in the table: the engine's answer, sooner.
 
-use rebate_core::algorithm::{Grant, Verdict};
+use rebate_core::algorithm::Grant;
 use rebate_core::{
     Algorithm, Clock, Decision, Denial, Error, Item, Key, LimitIndex, LimitRef, PackedKey, Part, Policy, Receipt,
     Retry, Status, Statuses, Timestamp,
 };
 use smallvec::SmallVec;
 
+use crate::charge::{ChargeEntry, Outcome};
 use crate::entry::Entry;
 use crate::locked::Locked;
 use crate::shard::home_hash;
@@ -41,7 +42,7 @@ impl<C: Clock> MemoryStore<C> {
         }
         let lines = self.lines(items)?;
         for line in &lines {
-            self.shards.prefetch(line.number, home_hash(line.hash, line.index.name));
+            self.shards.of(line.hash).prefetch(home_hash(line.hash, line.index.name));
         }
         let mut locked = Locked::of_shards(&self.shared, &self.shards, lines.iter().map(|line| line.number).collect());
         let now = self.clock.now().as_micros();
@@ -122,35 +123,16 @@ fn decide(
     now: u64,
     fresh: u64,
 ) -> Option<Result<(Grant, Status), (Retry, Status)>> {
-    let (fits, grant, status) = match policy.algorithm() {
-        Algorithm::Fixed(fixed) => {
-            let old = entry.window();
-            match fixed.charge(Some(old.state), cost, now, fresh) {
-                Verdict::Denied { retry, status } => return Some(Err((retry, status))),
-                Verdict::Admitted { state, grant, status } => {
-                    let run = if old.state.instance == state.instance { old.run } else { None };
-                    (entry.write_window(state, run), grant, status)
-                }
-            }
-        }
-        Algorithm::Bucket(bucket) => {
-            let old = entry.level();
-            match bucket.charge(Some(old.state), cost, now, fresh) {
-                Verdict::Denied { retry, status } => return Some(Err((retry, status))),
-                Verdict::Admitted { state, grant, status } => {
-                    let run = if old.state.identity == state.identity { old.run } else { None };
-                    (entry.write_level(state, run), grant, status)
-                }
-            }
-        }
-        Algorithm::Sliding(sliding) => {
-            let old = entry.buckets();
-            match sliding.charge(Some(old.state), cost, now, fresh) {
-                Verdict::Denied { retry, status } => return Some(Err((retry, status))),
-                Verdict::Admitted { state, grant, status } => (entry.write_moved_buckets(&old, state), grant, status),
-            }
-        }
+    let outcome = match policy.algorithm() {
+        Algorithm::Fixed(fixed) => fixed.charge_entry(entry, false, cost, now, || fresh),
+        Algorithm::Bucket(bucket) => bucket.charge_entry(entry, false, cost, now, || fresh),
+        Algorithm::Sliding(sliding) => sliding.charge_entry(entry, false, cost, now, || fresh),
+        // Not taken by entries.
         Algorithm::Log(_) | Algorithm::Concurrency(_) => return None,
     };
-    fits.then_some(Ok((grant, status)))
+    match outcome {
+        Outcome::Admitted(grant, status) => Some(Ok((grant, status))),
+        Outcome::Denied(retry, status) => Some(Err((retry, status))),
+        Outcome::DoesNotFit => None,
+    }
 }

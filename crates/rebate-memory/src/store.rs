@@ -4,20 +4,21 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use rebate_core::algorithm::Verdict;
+use rebate_core::algorithm::Grant;
 use rebate_core::engine::{self, MAX_ITEMS};
 use rebate_core::{
     Algorithm, ChargeRequest, Clock, Cursor, Decision, Denial, Error, Held, Identity, Item, Key, KeyRef, Limit,
-    LimitRef, ListRequest, MAX_WINDOW, Page, Part, PartRefund, Receipt, Refund, RefundRequest, Renewal, Retry,
-    SettleReply, SettleRequest, Status, Statuses, SyncStore, Timestamp,
+    LimitIndex, LimitRef, ListRequest, MAX_WINDOW, PackedKey, Page, Part, PartRefund, Receipt, Refund, RefundRequest,
+    Renewal, Retry, SettleReply, SettleRequest, Status, Statuses, SyncStore, Timestamp, pack,
 };
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use crate::budget::Budget;
+use crate::charge::{ChargeEntry, Outcome};
 use crate::clock::FastClock;
 use crate::entry::Entry;
 use crate::locked::Locked;
-use crate::shard::{Shard, Shared, home_hash};
+use crate::shard::{Shard, Shared, home_hash, next_random};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::table::{Slot, home};
 
@@ -97,7 +98,7 @@ impl<C: Clock> MemoryStoreBuilder<C> {
             return Err(Error::invalid(format!("a memory cap of {} bytes; at least 4096 are needed", self.cap)));
         }
         let shared =
-            Shared { identity, budget: Budget::new(self.cap), hasher: foldhash::quality::RandomState::default(), kept };
+            Shared { identity, budget: Budget::new(self.cap), hasher: foldhash::fast::RandomState::default(), kept };
         Ok(MemoryStore { shared, shards: Shards::new(shards_for(self.cap)), clock: self.clock })
     }
 }
@@ -120,27 +121,87 @@ impl<C: Clock> MemoryStore<C> {
     }
 
     #[cold]
-    fn charge_by_engine(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
+    fn charge_by_engine(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
         if request.items.len() > MAX_ITEMS {
-            return Err(Error::invalid(format!("a charge of {} limits; at most {MAX_ITEMS}", request.items.len())));
+            let error = Error::invalid(format!("a charge of {} limits; at most {MAX_ITEMS}", request.items.len()));
+            *answer = Some(Err(error));
+            return;
         }
         if request.idempotency.is_none()
-            && let Some(answer) = self.charge_several(request.items)
+            && let Some(several) = self.charge_several(request.items)
         {
-            return answer;
+            *answer = Some(several);
+            return;
         }
         let (mut locked, now) = self.lock(request.items.iter().map(|item| item.key));
         let mut random = sequence(locked.random_bits());
-        engine::charge(&mut locked, request, now, &mut random)
+        *answer = Some(engine::charge(&mut locked, request, now, &mut random));
+    }
+
+    /// The fast path: one item whose count lies in the table, or will. Also the quota, and the unit of what
+    /// is free.
+    #[inline(always)]
+    fn charge_in_table(&self, request: &ChargeRequest<'_>) -> (Told, (u64, u64)) {
+        let ([item], None) = (request.items, &request.idempotency) else { return (Told::ByEngine, (0, 0)) };
+        match item.limit.policy().algorithm() {
+            Algorithm::Fixed(fixed) => (self.charge_by(item, fixed), fixed.quota_and_unit()),
+            Algorithm::Bucket(bucket) if Entry::takes_bucket(bucket) => {
+                (self.charge_by(item, bucket), bucket.quota_and_unit())
+            }
+            Algorithm::Sliding(sliding) => (self.charge_by(item, sliding), sliding.quota_and_unit()),
+            _ => (Told::ByEngine, (0, 0)),
+        }
     }
 
     #[inline(never)]
-    fn insert(&self, shard: &mut Shard, number: usize, home: u64, new: Entry, now: u64) -> Result<(), Error> {
-        shard.make_room(&self.shared, 1, now)?;
-        // Making room may have moved what lies there.
-        shard.table.insert(home, new);
-        self.shards.note_table(number, shard);
-        Ok(())
+    fn charge_by<A: ChargeEntry>(&self, item: &Item<'_>, algorithm: &A) -> Told {
+        let (true, Some(words)) = (item.cost > 0, pack(&item.key)) else { return Told::ByEngine };
+        let shared = &self.shared;
+        let hash = shared.hash_words(&words);
+        let index = shared.identity.index_of(item.limit);
+        let padded = self.shards.of(hash);
+        let home = home_hash(hash, index.name);
+        padded.prefetch(home);
+        let now = self.clock.now();
+        let mut shard = padded.shard.lock();
+        let Shard { table, random, .. } = &mut *shard;
+        let Some(entry) = table.find_own(home, &words, index.limit) else {
+            return self.charge_new(item, algorithm, index, (words, hash), now, shard);
+        };
+        let outcome = algorithm.charge_entry(entry, false, item.cost, now.as_micros(), || next_random(random));
+        drop(shard);
+        Told::of(outcome, index.limit, words, now)
+    }
+
+    /// The same for an item that has no count of its limit in the table.
+    #[inline(never)]
+    fn charge_new<A: ChargeEntry>(
+        &self,
+        item: &Item<'_>,
+        algorithm: &A,
+        index: LimitIndex,
+        (words, hash): (PackedKey, u64),
+        now: Timestamp,
+        mut shard: MutexGuard<'_, Shard>,
+    ) -> Told {
+        let shared = &self.shared;
+        let is_found = matches!(shard.find(shared, hash, index.name, &words, index.limit), Slot::Found(_));
+        // Under another policy of the same name, or beside the table.
+        if is_found || shard.has_beside(index.name, item.key) {
+            return Told::ByEngine;
+        }
+        let mut entry = Entry::new(words, index.limit);
+        let outcome = algorithm.charge_entry(&mut entry, true, item.cost, now.as_micros(), || shard.random());
+        if let Outcome::Admitted(..) = outcome {
+            // Where there is none, the engine looks again and says so.
+            if shard.make_room(shared, 1, now.as_micros()).is_err() {
+                return Told::ByEngine;
+            }
+            shard.table.insert(home_hash(hash, index.name), entry);
+            self.shards.note_table(self.shards.number(hash), &shard);
+        }
+        drop(shard);
+        Told::of(outcome, index.limit, words, now)
     }
 
     /// Refunds one part whose count lies in the table and still fits an entry afterwards; `None` when
@@ -157,7 +218,7 @@ impl<C: Clock> MemoryStore<C> {
         let hashed = shared.hash(&part.key());
         let words = hashed.words?;
         let number = self.shards.number(hashed.hash);
-        self.shards.prefetch(number, home_hash(hashed.hash, name));
+        self.shards.of(hashed.hash).prefetch(home_hash(hashed.hash, name));
         let now = self.clock.now().as_micros();
         let mut shard = self.shards.lock(number);
         let Slot::Found(slot) = shard.find(shared, hashed.hash, name, &words, index) else { return None };
@@ -188,9 +249,46 @@ impl<C: Clock> MemoryStore<C> {
     }
 }
 
-#[inline(always)]
-fn denied(retry: Retry, status: Status) -> Result<Decision, Error> {
-    Ok(Decision::Denied(Denial::new(SmallVec::from_buf([status.of_item(0, Some(retry))]))))
+/// What the fast path has decided, in words of which the answer is made.
+///
+/// Words that lie side by side in the answer do not here: the compiler would move them in pairs, and a
+/// load of two words waits until both have left the processor's store buffer.
+enum Told {
+    Admitted {
+        key0: u64,
+        instance: u64,
+        key1: u64,
+        last: u64,
+        key2: u64,
+        free: u64,
+        now: Timestamp,
+        reset: u64,
+        limit: u32,
+    },
+    Denied {
+        retry: Retry,
+        reset: u64,
+        free: u64,
+    },
+    /// Nothing was decided: the engine must.
+    ByEngine,
+}
+
+impl Told {
+    #[inline(always)]
+    fn of(outcome: Outcome, limit: u32, [key0, key1, key2]: PackedKey, now: Timestamp) -> Told {
+        match outcome {
+            Outcome::Admitted(Grant { instance, last }, status) => {
+                let [_, free, _, reset] = status.to_parts();
+                Told::Admitted { key0, instance, key1, last, key2, free, now, reset, limit }
+            }
+            Outcome::Denied(retry, status) => {
+                let [_, free, _, reset] = status.to_parts();
+                Told::Denied { retry, reset, free }
+            }
+            Outcome::DoesNotFit => Told::ByEngine,
+        }
+    }
 }
 
 impl<C: Clock> SyncStore for MemoryStore<C> {
@@ -198,105 +296,31 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
         &self.shared.identity
     }
 
-    /// The fast path: one item whose count lies in the table, or will. Every answer is built where it is
-    /// returned, for moving one costs as much as deciding it.
+    /// The answer is put together here, in the caller, from words that the fast path told: whoever unwraps it
+    /// would otherwise have to move it, which costs as much as deciding it.
     #[inline(always)]
     fn charge_now(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
-        let ([item], None) = (request.items, &request.idempotency) else {
-            return self.charge_by_engine(request);
-        };
-        let policy = item.limit.policy();
-        let shared = &self.shared;
-        let hashed = shared.hash(&item.key);
-        let (true, true, Some(words)) = (item.cost > 0, Entry::takes(policy), hashed.words) else {
-            return self.charge_by_engine(request);
-        };
-        let index = shared.identity.index_of(item.limit);
-        let number = self.shards.number(hashed.hash);
-        let home = home_hash(hashed.hash, index.name);
-        self.shards.prefetch(number, home);
-        let now = self.clock.now().as_micros();
-        let mut shard = self.shards.lock(number);
-        let slot = shard.find(shared, hashed.hash, index.name, &words, index.limit);
-        // Vacant: the state is written into an entry of its own, which is put in afterwards.
-        let mut vacant = Entry::EMPTY;
-        let is_new = match slot {
-            Slot::Found(slot) if shard.table.at(slot).limit() == index.limit => false,
-            Slot::Vacant(_) if !shard.has_beside(index.name, item.key) => {
-                vacant = Entry::new(words, index.limit);
-                true
+        let (told, (quota, unit)) = self.charge_in_table(request);
+        match told {
+            Told::Admitted { key0, instance, key1, last, key2, free, now, reset, limit } => {
+                let (limit, key) = (LimitRef::Index(limit), Key::from_packed([key0, key1, key2]));
+                let cost = request.items[0].cost;
+                let part = Part { limit, key, cost, instance, last, refunded: 0, tops_up: None };
+                let status = Status::in_parts(quota, free, unit, reset);
+                Ok(Decision::Allowed(Receipt::of_one(self.shared.identity.tag(), now, part, status)))
             }
-            // Beside the table, or under another policy of the same name.
-            _ => {
-                drop(shard);
-                return self.charge_by_engine(request);
+            Told::Denied { retry, reset, free } => {
+                let status = Status::in_parts(quota, free, unit, reset).of_item(0, Some(retry));
+                Ok(Decision::Denied(Denial::of_one(status)))
             }
-        };
-        let fresh = shard.random();
-        let entry = match slot {
-            Slot::Found(slot) => shard.table.at_mut(slot),
-            Slot::Vacant(_) => &mut vacant,
-        };
-        let (fits, grant, status) = match policy.algorithm() {
-            Algorithm::Fixed(fixed) => {
-                let old = entry.window();
-                match fixed.charge((!is_new).then_some(old.state), item.cost, now, fresh) {
-                    Verdict::Denied { retry, status } => return denied(retry, status),
-                    Verdict::Admitted { state, grant, status } => {
-                        let run = if old.state.instance == state.instance { old.run } else { None };
-                        (entry.write_window(state, run), grant, status)
-                    }
-                }
+            Told::ByEngine => {
+                // By way of another place: an answer whose address a function was given cannot stay in
+                // registers on the other paths either.
+                let mut answer = None;
+                self.charge_by_engine(request, &mut answer);
+                answer.unwrap_or_else(|| Err(self.shared.budget.full()))
             }
-            Algorithm::Bucket(bucket) => {
-                let old = entry.level();
-                match bucket.charge((!is_new).then_some(old.state), item.cost, now, fresh) {
-                    Verdict::Denied { retry, status } => return denied(retry, status),
-                    Verdict::Admitted { state, grant, status } => {
-                        let run = if old.state.identity == state.identity { old.run } else { None };
-                        (entry.write_level(state, run), grant, status)
-                    }
-                }
-            }
-            Algorithm::Sliding(sliding) => {
-                let old = entry.buckets();
-                match sliding.charge((!is_new).then_some(old.state), item.cost, now, fresh) {
-                    Verdict::Denied { retry, status } => return denied(retry, status),
-                    Verdict::Admitted { state, grant, status } => {
-                        (entry.write_moved_buckets(&old, state), grant, status)
-                    }
-                }
-            }
-            // Not taken by entries, as was seen above.
-            Algorithm::Log(_) | Algorithm::Concurrency(_) => {
-                drop(shard);
-                return self.charge_by_engine(request);
-            }
-        };
-        if !fits {
-            drop(shard);
-            return self.charge_by_engine(request);
         }
-        if is_new {
-            self.insert(&mut shard, number, home, vacant, now)?;
-        }
-        drop(shard);
-        let part = Part {
-            limit: LimitRef::Index(index.limit),
-            key: Key::from_packed(words),
-            cost: item.cost,
-            instance: grant.instance,
-            last: grant.last,
-            refunded: 0,
-            tops_up: None,
-        };
-        let now = Timestamp::from_micros(now);
-        Ok(Decision::Allowed(Receipt::new(
-            shared.identity.tag(),
-            now,
-            SmallVec::from_buf([part]),
-            SmallVec::from_buf([status]),
-        )))
     }
 
     fn refund_now(&self, request: &RefundRequest<'_>) -> Result<Refund, Error> {
@@ -391,22 +415,23 @@ pub(crate) struct Shards {
     shards: Box<[Padded]>,
 }
 
-#[repr(align(128))]
-struct Padded {
-    shard: Mutex<Shard>,
+/// All that a charge needs of it is on its first cache line.
+#[repr(C, align(128))]
+pub(crate) struct Padded {
     /// Where the table lies and how long it is, for prefetching before the lock is had. Both may be
     /// stale, or not of one table.
     address: AtomicUsize,
     capacity: AtomicUsize,
+    shard: Mutex<Shard>,
 }
 
 impl Shards {
     fn new(count: usize) -> Self {
         let seeds = RandomState::new();
         let shards = (0..count).map(|number| Padded {
-            shard: Mutex::new(Shard::new(seeds.hash_one(number))),
             address: AtomicUsize::new(0),
             capacity: AtomicUsize::new(0),
+            shard: Mutex::new(Shard::new(seeds.hash_one(number))),
         });
         Shards { shards: shards.collect() }
     }
@@ -421,6 +446,11 @@ impl Shards {
         hash as usize & (self.shards.len() - 1)
     }
 
+    #[inline(always)]
+    pub(crate) fn of(&self, hash: u64) -> &Padded {
+        &self.shards[self.number(hash)]
+    }
+
     #[inline]
     pub(crate) fn lock(&self, number: usize) -> MutexGuard<'_, Shard> {
         self.shards[number].shard.lock()
@@ -433,14 +463,15 @@ impl Shards {
         padded.address.store(shard.table.address(), Ordering::Relaxed);
         padded.capacity.store(shard.table.capacity(), Ordering::Relaxed);
     }
+}
 
+impl Padded {
     /// Asks for the cache line where a hash's entry probably lies, while the clock is read and the lock
     /// taken.
-    #[inline]
-    pub(crate) fn prefetch(&self, number: usize, hash: u64) {
-        let padded = &self.shards[number];
-        let slot = home(hash, padded.capacity.load(Ordering::Relaxed));
-        prefetch_line(padded.address.load(Ordering::Relaxed).wrapping_add(slot * size_of::<Entry>()));
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let slot = home(hash, self.capacity.load(Ordering::Relaxed));
+        prefetch_line(self.address.load(Ordering::Relaxed).wrapping_add(slot * size_of::<Entry>()));
     }
 }
 

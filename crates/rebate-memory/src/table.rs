@@ -11,6 +11,7 @@ use crate::entry::Entry;
 const LEAST: usize = 8;
 
 /// The entries of one shard.
+#[repr(C)]
 pub(crate) struct Table {
     entries: Box<[Entry]>,
     filled: usize,
@@ -54,12 +55,6 @@ impl Table {
         &self.entries[slot]
     }
 
-    /// A slot that was found, to be written in place.
-    #[inline(always)]
-    pub(crate) fn at_mut(&mut self, slot: usize) -> &mut Entry {
-        &mut self.entries[slot]
-    }
-
     /// Overwrites a slot that was found.
     #[inline]
     pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
@@ -87,6 +82,23 @@ impl Table {
             if slot == capacity {
                 slot = 0;
             }
+        }
+    }
+
+    /// The entry of `key`, whose hash is `hash`, and of the limit numbered `limit`.
+    #[inline(always)]
+    pub(crate) fn find_own(&mut self, hash: u64, key: &PackedKey, limit: u32) -> Option<&mut Entry> {
+        let mut slot = home(hash, self.entries.len());
+        loop {
+            // No entry: the table has no slots yet.
+            let entry = self.entries.get(slot)?;
+            if same_key(&entry.key, key) && entry.is_of(limit) {
+                return self.entries.get_mut(slot);
+            }
+            if entry.is_empty() {
+                return None;
+            }
+            slot = self.after(slot);
         }
     }
 
@@ -175,6 +187,7 @@ impl Table {
         (removed, came_round)
     }
 
+    #[inline(always)]
     fn after(&self, slot: usize) -> usize {
         if slot + 1 == self.entries.len() { 0 } else { slot + 1 }
     }

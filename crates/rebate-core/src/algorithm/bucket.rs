@@ -37,6 +37,8 @@ pub struct Bucket {
     unit_parts: u64,
     /// `burst · T` in fractions.
     span_parts: u64,
+    /// `burst · T` in microseconds, rounded up.
+    longest: u64,
 }
 
 /// The level of one bucket, within one busy period.
@@ -60,15 +62,17 @@ impl Bucket {
         let span_parts = burst.checked_mul(unit_parts).filter(|&parts| parts < 1 << 63)?;
         burst.checked_add(1)?.checked_mul(denominator).filter(|&parts| parts <= 1 << 52)?;
         let split = |parts: u64| Credit { micros: parts / denominator, fraction: parts % denominator };
+        let span = split(span_parts);
         Some(Bucket {
             burst,
             rate,
             period,
             denominator,
             unit: split(unit_parts),
-            span: split(span_parts),
+            span,
             unit_parts,
             span_parts,
+            longest: span.micros + u64::from(span.fraction > 0),
         })
     }
 
@@ -78,12 +82,11 @@ impl Bucket {
         if state.tat.micros < now || (state.tat.micros == now && state.tat.fraction == 0) {
             return None;
         }
-        let longest = self.span.micros + u64::from(self.span.fraction > 0);
-        let start = state.tat.micros.saturating_sub(longest);
+        let start = state.tat.micros.saturating_sub(self.longest);
         if now >= start {
             return Some((state, now));
         }
-        if start - now > longest { None } else { Some((state, start)) }
+        if start - now > self.longest { None } else { Some((state, start)) }
     }
 
     /// Decides a charge of `cost` at `now`; `fresh` becomes the identity of a busy period it opens.
@@ -103,14 +106,16 @@ impl Bucket {
         if cost > self.burst {
             return Verdict::Denied { retry: Retry::Never, status: self.status_of(level.tat, time, now) };
         }
+        // What is missing now and what the charge takes, in fractions: compared with the span, and told.
+        let missing = self.missing(level.tat, time);
+        let after = missing.saturating_add(cost * self.unit_parts);
         let tat = level.tat.plus(self.span_of(cost), self.denominator);
-        let ahead = Credit { micros: tat.micros - time, fraction: tat.fraction };
-        if ahead > self.span {
+        if after > self.span_parts {
             let wait = tat.minus(self.span, self.denominator);
             let admitted_at = wait.micros + u64::from(wait.fraction > 0);
             return Verdict::Denied {
                 retry: Retry::after_micros(admitted_at - now),
-                status: self.status_of(level.tat, time, now),
+                status: self.status_with(missing, level.tat, now),
             };
         }
         let (identity, gross) = match level.gross > MAX_UNIT - cost {
@@ -120,7 +125,7 @@ impl Bucket {
         Verdict::Admitted {
             state: Level { identity, tat, gross },
             grant: Grant { instance: identity, last: gross },
-            status: self.status_of(tat, time, now),
+            status: self.status_with(after, tat, now),
         }
     }
 
@@ -165,6 +170,12 @@ impl Bucket {
             expired: false,
             closed: level.tat <= Credit { micros: now, fraction: 0 },
         }
+    }
+
+    /// T in fractions: the unit of the parts in which a status tells what is free.
+    #[inline(always)]
+    pub fn unit_parts(&self) -> u64 {
+        self.unit_parts
     }
 
     /// A level that `old` left, and its time, under this limit of the same period: the missing tokens
@@ -246,10 +257,20 @@ impl Bucket {
 
     #[inline(always)]
     fn status_of(&self, tat: Credit, time: u64, now: u64) -> Status {
-        let missing = Credit { micros: tat.micros - time, fraction: tat.fraction };
-        let free = self.span_parts.saturating_sub(self.parts(missing));
+        self.status_with(self.missing(tat, time), tat, now)
+    }
+
+    #[inline(always)]
+    fn status_with(&self, missing: u64, tat: Credit, now: u64) -> Status {
+        let free = self.span_parts.saturating_sub(missing);
         let reset = tat.micros + u64::from(tat.fraction > 0) - now;
         Status::in_parts(self.burst, free, self.unit_parts, reset)
+    }
+
+    /// What is missing of a full bucket, in fractions.
+    #[inline(always)]
+    fn missing(&self, tat: Credit, time: u64) -> u64 {
+        self.parts(Credit { micros: tat.micros - time, fraction: tat.fraction })
     }
 
     /// A time of at most a few spans, in fractions; saturates.

@@ -28,12 +28,7 @@ impl<S: SyncStore> Limiter<S> {
     #[inline(always)]
     pub fn charge_all_now(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
         self.ready(items)?;
-        // The answer is returned where it was built: it is large enough for a move to tell.
-        let mut answer = self.shared.store.charge_now(&ChargeRequest { items, idempotency: None });
-        if answer.is_err() {
-            fall_back(items, &mut answer);
-        }
-        answer
+        fall_back(items, self.shared.store.charge_now(&ChargeRequest { items, idempotency: None }))
     }
 
     /// [`Limiter::charge_once`] without a future.
@@ -42,9 +37,7 @@ impl<S: SyncStore> Limiter<S> {
     /// As there.
     pub fn charge_once_now(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
         self.ready(items)?;
-        let mut answer = self.shared.store.charge_now(&ChargeRequest { items, idempotency: Some(idempotency) });
-        fall_back(items, &mut answer);
-        answer
+        fall_back(items, self.shared.store.charge_now(&ChargeRequest { items, idempotency: Some(idempotency) }))
     }
 
     /// [`Limiter::refund`] without a future.

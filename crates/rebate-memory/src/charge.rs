@@ -1,0 +1,135 @@
+//! What a charge does to an entry, for each algorithm whose counts are kept in entries.
+
+use rebate_core::algorithm::bucket::Bucket;
+use rebate_core::algorithm::fixed::Fixed;
+use rebate_core::algorithm::sliding::Sliding;
+use rebate_core::algorithm::{Grant, Verdict};
+use rebate_core::{Retry, Status};
+
+use crate::entry::{Entry, MOST_UNITS};
+
+/// What became of a charge.
+pub(crate) enum Outcome {
+    /// It is in the entry.
+    Admitted(Grant, Status),
+    /// The entry is as it was.
+    Denied(Retry, Status),
+    /// It may be admitted, but not here: the entry is as it was.
+    DoesNotFit,
+}
+
+/// An algorithm whose counts are kept in entries. Each charges by a function of its own: with all of them in
+/// one, the processor's registers do not go round.
+pub(crate) trait ChargeEntry {
+    /// The quota, and how many of a status's parts make one unit.
+    fn quota_and_unit(&self) -> (u64, u64);
+
+    /// Charges `cost` at `now` to the count in `entry`, or to a new one when `is_new`. `fresh` gives the
+    /// identity of a window that it opens; it is asked only then.
+    fn charge_entry(
+        &self,
+        entry: &mut Entry,
+        is_new: bool,
+        cost: u64,
+        now: u64,
+        fresh: impl FnOnce() -> u64,
+    ) -> Outcome;
+}
+
+/// Calls `fresh` where core may use it: to open a window, or to number units anew past 2^53, which
+/// such a cost alone can reach from an entry.
+#[inline(always)]
+fn identity(is_live: bool, cost: u64, fresh: impl FnOnce() -> u64) -> u64 {
+    if is_live && cost < MOST_UNITS { 0 } else { fresh() }
+}
+
+impl ChargeEntry for Fixed {
+    #[inline(always)]
+    fn quota_and_unit(&self) -> (u64, u64) {
+        (self.quota, 1)
+    }
+
+    #[inline(always)]
+    fn charge_entry(
+        &self,
+        entry: &mut Entry,
+        is_new: bool,
+        cost: u64,
+        now: u64,
+        fresh: impl FnOnce() -> u64,
+    ) -> Outcome {
+        let old = entry.window();
+        let live = if is_new { None } else { old.state.live(now) };
+        match self.charge(live, cost, now, identity(live.is_some(), cost, fresh)) {
+            Verdict::Denied { retry, status } => Outcome::Denied(retry, status),
+            Verdict::Admitted { state, grant, status } => {
+                let fits = if live.is_some_and(|window| window.instance == state.instance) {
+                    entry.write_units_of_window(state.gross)
+                } else {
+                    entry.write_window(state, None)
+                };
+                if fits { Outcome::Admitted(grant, status) } else { Outcome::DoesNotFit }
+            }
+        }
+    }
+}
+
+impl ChargeEntry for Bucket {
+    #[inline(always)]
+    fn quota_and_unit(&self) -> (u64, u64) {
+        (self.burst, self.unit_parts())
+    }
+
+    #[inline(always)]
+    fn charge_entry(
+        &self,
+        entry: &mut Entry,
+        is_new: bool,
+        cost: u64,
+        now: u64,
+        fresh: impl FnOnce() -> u64,
+    ) -> Outcome {
+        let old = entry.level();
+        let live = if is_new { None } else { self.live(old.state, now) };
+        match self.charge_live(live, cost, now, identity(live.is_some(), cost, fresh)) {
+            Verdict::Denied { retry, status } => Outcome::Denied(retry, status),
+            Verdict::Admitted { state, grant, status } => {
+                let fits = if live.is_some_and(|(level, _)| level.identity == state.identity) {
+                    entry.write_raised_level(state)
+                } else {
+                    entry.write_level(state, None)
+                };
+                if fits { Outcome::Admitted(grant, status) } else { Outcome::DoesNotFit }
+            }
+        }
+    }
+}
+
+impl ChargeEntry for Sliding {
+    #[inline(always)]
+    fn quota_and_unit(&self) -> (u64, u64) {
+        (self.quota, 1)
+    }
+
+    #[inline(always)]
+    fn charge_entry(
+        &self,
+        entry: &mut Entry,
+        is_new: bool,
+        cost: u64,
+        now: u64,
+        fresh: impl FnOnce() -> u64,
+    ) -> Outcome {
+        let old = entry.buckets();
+        let live = if is_new { None } else { self.live(old.state, now) };
+        let state = live.map(|_| old.state);
+        match self.charge(state, cost, now, identity(live.is_some(), cost, fresh)) {
+            Verdict::Denied { retry, status } => Outcome::Denied(retry, status),
+            Verdict::Admitted { state, grant, status } => {
+                let fits =
+                    if is_new { entry.write_buckets(state, None, 0) } else { entry.write_moved_buckets(&old, state) };
+                if fits { Outcome::Admitted(grant, status) } else { Outcome::DoesNotFit }
+            }
+        }
+    }
+}
