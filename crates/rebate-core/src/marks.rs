@@ -112,6 +112,17 @@ impl Marks {
             return 0;
         }
         let complete = total == units.cost;
+        // Refunds one after the other, each of the whole charge: the run grows in place, where an insertion
+        // before the merge would take it to the heap.
+        if let [run] = self.runs.as_mut_slice()
+            && run.complete
+            && run.high < units.last
+            && run.high >= units.last - total
+        {
+            let newly = units.last - run.high;
+            *run = Run { low: run.low, high: units.last, credit: run.credit.plus(credit, denominator), complete };
+            return newly;
+        }
         let at = self.position(units.last);
         let mut low = units.last - total;
         if at > 0 {

@@ -1,12 +1,12 @@
 //! What a charge does to an entry, for each algorithm whose counts are kept in entries.
 
 use rebate_core::algorithm::bucket::Bucket;
-use rebate_core::algorithm::fixed::Fixed;
+use rebate_core::algorithm::fixed::{self, Fixed, Layout};
 use rebate_core::algorithm::sliding::Sliding;
-use rebate_core::algorithm::{Grant, Verdict};
-use rebate_core::{Retry, Status};
+use rebate_core::algorithm::{Grant, Returned, Verdict};
+use rebate_core::{Marks, Part, Retry, Status};
 
-use crate::entry::{Entry, MOST_UNITS};
+use crate::entry::{Entry, MOST_UNITS, Packed};
 
 /// What became of a charge.
 pub(crate) enum Outcome {
@@ -132,4 +132,33 @@ impl ChargeEntry for Sliding {
             }
         }
     }
+}
+
+/// What became of a refund: the status is there while the count is.
+pub(crate) type Refunded = (Returned, Option<Status>);
+
+/// Gives back up to `total` of `part` to the window in `entry`, which the caller removes when it
+/// closes; `None` when it fits no more, and is as it was.
+pub(crate) fn refund_window(fixed: &Fixed, entry: &mut Entry, part: &Part, total: u64, now: u64) -> Option<Refunded> {
+    let Packed { state: mut window, run } = entry.window();
+    let mut marks = Marks::of_run(run);
+    let closes = matches!(fixed.layout, Layout::FromFirst(_));
+    let returned = fixed::refund(&mut window, &mut marks, part.instance, part.units(), total, now, closes);
+    if returned.closed {
+        return Some((returned, None));
+    }
+    let is_live = window.live(now).is_some();
+    entry.write_window(window, marks.single()?).then(|| (returned, is_live.then(|| fixed.status(Some(window), now))))
+}
+
+/// The same for a bucket.
+pub(crate) fn refund_level(bucket: &Bucket, entry: &mut Entry, part: &Part, total: u64, now: u64) -> Option<Refunded> {
+    let Packed { state: mut level, run } = entry.level();
+    let mut marks = Marks::of_run(run);
+    let returned = bucket.refund(&mut level, &mut marks, part.instance, part.units(), total, now);
+    if returned.closed {
+        return Some((returned, None));
+    }
+    let is_live = bucket.live(level, now).is_some();
+    entry.write_level(level, marks.single()?).then(|| (returned, is_live.then(|| bucket.status(Some(level), now))))
 }

@@ -14,7 +14,7 @@ use rebate_core::{
 use smallvec::smallvec;
 
 use crate::budget::Budget;
-use crate::charge::{ChargeEntry, Outcome};
+use crate::charge::{ChargeEntry, Outcome, refund_level, refund_window};
 use crate::clock::FastClock;
 use crate::entry::Entry;
 use crate::locked::Locked;
@@ -222,21 +222,29 @@ impl<C: Clock> MemoryStore<C> {
         let now = self.clock.now().as_micros();
         let mut shard = self.shards.lock(number);
         let Slot::Found(slot) = shard.find(shared, hashed.hash, name, &words, index) else { return None };
-        let entry = *shard.table.at(slot);
+        let entry = shard.table.at_mut(slot);
         let limit = shared.identity.limit(entry.limit())?;
-        let mut held = Held { limit: limit.clone(), count: entry.unpack(limit.policy()) };
-        let returned = held.refund(part.instance, part.units(), total, now);
+        let (returned, status) = match limit.policy().algorithm() {
+            Algorithm::Fixed(fixed) => refund_window(fixed, entry, part, total, now)?,
+            Algorithm::Bucket(bucket) => refund_level(bucket, entry, part, total, now)?,
+            _ => {
+                let mut held = Held { limit: limit.clone(), count: entry.unpack(limit.policy()) };
+                let returned = held.refund(part.instance, part.units(), total, now);
+                if !returned.closed {
+                    *entry = Entry::pack(words, entry.limit(), limit, &held.count)?;
+                }
+                let is_there = !returned.closed && held.is_live(now);
+                (returned, is_there.then(|| Held::peek(Some(&held), limit, now)))
+            }
+        };
         if returned.closed {
             shard.table.remove(slot, |entry| shared.hash_entry(entry));
-        } else {
-            shard.table.set(slot, Entry::pack(words, entry.limit(), limit, &held.count)?);
         }
         drop(shard);
         // Of a count that is gone, under the limit that the receipt names: as if it had been evicted.
-        let status = if !returned.closed && held.is_live(now) {
-            Held::peek(Some(&held), limit, now)
-        } else {
-            Held::peek(None, shared.identity.limit(index)?, now)
+        let status = match status {
+            Some(status) => status,
+            None => Held::peek(None, shared.identity.limit(index)?, now),
         };
         Some(Refund {
             parts: smallvec![PartRefund {

@@ -55,6 +55,12 @@ impl Table {
         &self.entries[slot]
     }
 
+    /// A slot that was found, to be written in place.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: usize) -> &mut Entry {
+        &mut self.entries[slot]
+    }
+
     /// Overwrites a slot that was found.
     #[inline]
     pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
