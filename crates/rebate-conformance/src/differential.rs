@@ -9,7 +9,7 @@ use rebate_core::{
 };
 
 use crate::Harness;
-use crate::answer::{self, Answer, ShownStatus, Who};
+use crate::answer::{self, Answer, Failure, ShownStatus, Who};
 use crate::model::{Line, Model, Once, Proof};
 use crate::operations::{Bearing, Billed, Move, Operation, key, limits, sequences};
 
@@ -149,7 +149,12 @@ impl<'a, H: Harness> Run<'a, H> {
             scope: usize::from(bearing.scope),
             lifetime: bearing.lifetime,
         });
-        let (model, proof) = self.model.charge(&lines, once.as_ref());
+        // A limiter takes no handle of a limit that was replaced by another; nothing reaches the store.
+        let (model, proof) = if self.any_replaced(billed) {
+            (Answer::Failed(Failure::Conflict), None)
+        } else {
+            self.model.charge(&lines, once.as_ref())
+        };
         let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
         let decision = match &once {
             None => self.harness.block_on(self.limiter.charge_all(&items)),
@@ -227,7 +232,7 @@ impl<'a, H: Harness> Run<'a, H> {
     fn peek(&mut self, billed: &[Billed]) -> Result<(), Pair> {
         let lines: Vec<Line> = billed.iter().map(|billed| self.line(billed)).collect();
         let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
-        let model = self.model.peek(&lines);
+        let model = if self.any_replaced(billed) { Answer::Failed(Failure::Conflict) } else { self.model.peek(&lines) };
         let store = match self.harness.block_on(self.limiter.peek_all(&items)) {
             Ok(statuses) => Answer::Peeked(answer::statuses(&statuses)),
             Err(error) => answer::failed(&error),
@@ -343,6 +348,12 @@ impl<'a, H: Harness> Run<'a, H> {
 
     fn named(&self, limit: u8) -> &Named {
         &self.limits[usize::from(limit) % self.limits.len()]
+    }
+
+    /// Whether an item's handle is of a limit that was replaced by another: a limiter takes none, and
+    /// nothing reaches the store.
+    fn any_replaced(&self, billed: &[Billed]) -> bool {
+        billed.iter().any(|billed| billed.stale && self.limit(billed) != &self.named(billed.limit).current)
     }
 
     fn limit(&self, billed: &Billed) -> &Limit {

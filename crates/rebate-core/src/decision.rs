@@ -261,13 +261,15 @@ impl Denial {
         Denial { statuses: Few::none(), cause: Some(std::sync::Arc::new(error)) }
     }
 
-    /// When the same charge would be admitted, absent other traffic.
+    /// When the same charge would be admitted, absent other traffic. [`Retry::Never`] too when the store's
+    /// [trouble](Denial::trouble) denied it: nobody knows how long that will last.
     pub fn retry(&self) -> Retry {
-        self.statuses.iter().filter_map(Status::denied).max().unwrap_or(Retry::AfterMicros(0))
+        self.statuses.iter().filter_map(Status::denied).max().unwrap_or(Retry::Never)
     }
 
-    /// The wait until the same charge would be admitted, absent other traffic; `None` when it
-    /// never will be, because it costs more than a quota.
+    /// The wait until the same charge would be admitted, absent other traffic; `None` when it never will be,
+    /// because it costs more than a quota, or when nobody knows, because the store's
+    /// [trouble](Denial::trouble) denied it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry().duration()
     }
@@ -372,7 +374,8 @@ pub struct PartSettled {
     pub topped_up: u64,
     /// Units given back by this call.
     pub given_back: u64,
-    /// Units of the true cost that could not be charged.
+    /// Units of the true cost that the receipt does not hold: they did not fit, came too late, or were given
+    /// back before.
     pub shortfall: u64,
     /// Whether some of it could not be done because the receipt is too old: units to give back whose
     /// window is gone, or a top-up after a settlement's time.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::error::Error;
@@ -35,8 +35,10 @@ pub struct Limit {
 
 struct Inner {
     policy: Policy,
-    /// Where the first limiter and store that met this limit keep it, so that a charge need not look
-    /// its name up.
+    /// The stamp of the limiter that last found its name to stand for it, so that a charge need not look
+    /// the name up. A limiter whose names change takes another stamp.
+    checked: AtomicU64,
+    /// Where the first store that met this limit keeps it.
     home: OnceLock<Home>,
     fallback: Fallback,
     name: Box<str>,
@@ -44,7 +46,6 @@ struct Inner {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Home {
-    pub(crate) limiter: u64,
     pub(crate) store: u64,
     pub(crate) index: LimitIndex,
 }
@@ -106,6 +107,15 @@ impl Limit {
     }
 
     #[inline]
+    pub(crate) fn checked(&self) -> u64 {
+        self.inner.checked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_checked(&self, stamp: u64) {
+        self.inner.checked.store(stamp, Ordering::Relaxed);
+    }
+
+    #[inline]
     pub(crate) fn home(&self) -> Option<&Home> {
         self.inner.home.get()
     }
@@ -116,7 +126,7 @@ impl Limit {
     }
 
     fn build(name: Box<str>, policy: Policy, fallback: Fallback) -> Self {
-        Limit { inner: Arc::new(Inner { policy, home: OnceLock::new(), fallback, name }) }
+        Limit { inner: Arc::new(Inner { policy, checked: AtomicU64::new(0), home: OnceLock::new(), fallback, name }) }
     }
 }
 
@@ -225,7 +235,7 @@ impl Identity {
     pub fn index_of(&self, limit: &Limit) -> LimitIndex {
         match limit.home() {
             Some(home) if home.store == self.tag => home.index,
-            _ => self.enter(limit, 0),
+            _ => self.enter(limit),
         }
     }
 
@@ -247,9 +257,9 @@ impl Identity {
         self.limits.at(*by_name.get(name)?.last()?).cloned()
     }
 
-    /// Enters `limit` on behalf of the limiter with the tag `limiter` (0 for none).
+    /// Enters `limit`, or finds it again.
     #[cold]
-    pub(crate) fn enter(&self, limit: &Limit, limiter: u64) -> LimitIndex {
+    pub(crate) fn enter(&self, limit: &Limit) -> LimitIndex {
         let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let numbers = by_name.entry(limit.name().into()).or_default();
         let known = numbers.iter().position(|&number| self.limit(number) == Some(limit));
@@ -270,7 +280,7 @@ impl Identity {
             }
         };
         drop(by_name);
-        limit.settle_home(Home { limiter, store: self.tag, index });
+        limit.settle_home(Home { store: self.tag, index });
         index
     }
 }

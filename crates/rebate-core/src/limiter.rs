@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use smallvec::SmallVec;
@@ -33,8 +34,9 @@ pub struct Limiter<S> {
 
 struct Shared<S> {
     store: S,
-    /// Random, never 0: tells limits that were registered here.
-    tag: u64,
+    /// Tells the limits whose names were found to stand for them here. Another one with every name that
+    /// comes to stand for something else.
+    stamp: AtomicU64,
     /// What each name stands for in this limiter.
     names: Mutex<HashMap<Box<str>, Limit>>,
     signing: Signing,
@@ -57,8 +59,8 @@ impl<S: Store> Limiter<S> {
     }
 
     fn with_signing(store: S, signing: Signing) -> Self {
-        let tag = RandomState::new().hash_one("limiter") | 1;
-        Limiter { shared: Arc::new(Shared { store, tag, names: Mutex::default(), signing }) }
+        let stamp = AtomicU64::new(new_stamp());
+        Limiter { shared: Arc::new(Shared { store, stamp, names: Mutex::default(), signing }) }
     }
 
     /// The store.
@@ -86,7 +88,7 @@ impl<S: Store> Limiter<S> {
 
     /// Lets `limit`'s name stand for it from now on. What was used under the name stays used when only
     /// the quota differs (of a bucket, burst or rate); else the limit's counts start afresh and
-    /// their receipts expire.
+    /// their receipts expire. Charging the old limit is a [conflict](Error::is_conflict) from then on.
     pub fn replace(&self, limit: &Limit) {
         // Replacing cannot conflict.
         let _ = self.enter(limit, true);
@@ -159,7 +161,8 @@ impl<S: Store> Limiter<S> {
     }
 
     /// Makes each part of the receipt hold `cost` units: gives back what was too much, or charges what
-    /// is missing in the window current now, as a further part of the receipt.
+    /// is missing in the window current now, as a further part of the receipt. Repeating it charges nothing
+    /// more, and units once given back are not charged again: settle a stream from below.
     ///
     /// # Errors
     /// See [`Error`].
@@ -257,28 +260,37 @@ impl<S: Store> Limiter<S> {
     /// Checks that the limits are this limiter's.
     #[inline]
     fn ready(&self, items: &[Item<'_>]) -> Result<(), Error> {
-        items.iter().try_for_each(|item| match item.limit.home() {
-            Some(home) if home.limiter == self.shared.tag => Ok(()),
-            _ => self.enter(item.limit, false),
-        })
+        let stamp = self.shared.stamp.load(Ordering::Relaxed);
+        items.iter().try_for_each(
+            |item| {
+                if item.limit.checked() == stamp { Ok(()) } else { self.enter(item.limit, false) }
+            },
+        )
     }
 
     #[cold]
     fn enter(&self, limit: &Limit, replace: bool) -> Result<(), Error> {
+        // Under this lock, so that no limit is found to be the right one while that changes.
         let mut names = self.shared.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match names.get(limit.name()) {
-            Some(known) if !replace && known.policy() != limit.policy() => {
-                return Err(conflict(limit.name(), known.policy(), limit.policy()));
-            }
-            Some(known) if known == limit => {}
-            _ => {
+            Some(known) if known.policy() == limit.policy() => {}
+            Some(known) if !replace => return Err(conflict(limit.name(), known.policy(), limit.policy())),
+            known => {
+                if known.is_some() {
+                    self.shared.stamp.store(new_stamp(), Ordering::Relaxed);
+                }
                 names.insert(limit.name().into(), limit.clone());
             }
         }
-        drop(names);
-        self.shared.store.identity().enter(limit, self.shared.tag);
+        limit.set_checked(self.shared.stamp.load(Ordering::Relaxed));
+        self.shared.store.identity().enter(limit);
         Ok(())
     }
+}
+
+/// Random, never 0: no two limiters share one, nor two times of a limiter's names.
+fn new_stamp() -> u64 {
+    RandomState::new().hash_one("limiter") | 1
 }
 
 /// Lets the limits' fallback answer for a store in trouble.

@@ -5,7 +5,10 @@ mod common;
 use std::time::Duration;
 
 use common::{allowed, denied, limiter};
-use rebate_core::{Idempotency, Item, Limit, PartRenewal, REMEMBERED, Receipt, Retry, Settlement, Shortfall};
+use rebate_core::{
+    ChargeRequest, Decision, Idempotency, Item, Limit, PartRenewal, REMEMBERED, Receipt, Retry, Settlement, Shortfall,
+    SyncStore,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -143,7 +146,27 @@ fn of_a_bad_cost_and_a_conflict_the_cost_is_said_wherever_it_stands() {
     let (limiter, _) = limiter();
     let ten = limiter.limit("limit", "10/10s").unwrap();
     let twenty = Limit::new("limit", "20/10s").unwrap();
-    limiter.replace(&twenty);
     let items = [Item::new(&ten, "k"), Item::new(&twenty, "k"), Item::new(&ten, "k").cost(0)];
-    assert!(limiter.charge_all_now(&items).unwrap_err().is_invalid());
+    // The store's own answer: a limiter knows of the conflict before.
+    let request = ChargeRequest { items: &items, idempotency: None };
+    assert!(limiter.store().charge_now(&request).unwrap_err().is_invalid());
+    assert!(limiter.charge_all_now(&items).unwrap_err().is_conflict());
+}
+
+#[test]
+fn the_handle_of_a_limit_that_was_replaced_charges_nothing() {
+    let (limiter, _) = limiter();
+    let old = limiter.limit("limit", "3/minute").unwrap();
+    let new = Limit::new("limit", "3/hour").unwrap();
+    let _first = allowed(limiter.charge_now(&old, "k"));
+    limiter.replace(&new);
+    // In turn, they would start the count afresh each time.
+    let admitted = (0..100).filter(|at| {
+        let limit = if at % 2 == 0 { &old } else { &new };
+        matches!(limiter.charge_now(limit, "k"), Ok(Decision::Allowed(_)))
+    });
+    assert_eq!(admitted.count(), 3);
+    assert!(limiter.charge_now(&old, "k").unwrap_err().is_conflict());
+    limiter.replace(&old);
+    assert!(limiter.charge_now(&old, "k").is_ok());
 }

@@ -31,13 +31,19 @@ impl Model {
             })
             .collect();
 
+        let charged: Vec<u64> = (0..firsts.len())
+            .map(|at| {
+                let of_this = added.iter().filter(|portion| portion.tops_up == Some(at as u16));
+                firsts[at].cost + of_this.map(|portion| portion.cost).sum::<u64>()
+            })
+            .collect();
         let floor = self.top_ups(&home).floor;
         let old = self.now >= proof.charged_at + SETTLE_WITHIN;
         let may_top_up = !old && (known.is_some() || floor.is_none_or(|floor| proof.charged_at > floor));
         let mut settled: Vec<ShownSettled> = Vec::new();
         let mut sums: Vec<Sum> = Vec::new();
         for (at, first) in firsts.iter().enumerate() {
-            let missing = costs[at].saturating_sub(holds[at]);
+            let missing = costs[at].saturating_sub(charged[at]);
             let policy = self.entered[&first.place.0].clone();
             let there = self.status(&first.place, &policy).remaining;
             let topped_up = match shortfall {
@@ -52,7 +58,7 @@ impl Model {
             settled.push(ShownSettled {
                 topped_up,
                 given_back: 0,
-                shortfall: missing - topped_up,
+                shortfall: costs[at].saturating_sub(holds[at]) - topped_up,
                 expired: missing > 0 && !may_top_up,
                 status: None,
             });

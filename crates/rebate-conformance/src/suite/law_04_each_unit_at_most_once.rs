@@ -145,22 +145,34 @@ pub fn each_part_has_its_own_total<H: Harness>(harness: &H, sample: &Sample) {
     }
 }
 
-/// Settling makes a receipt hold its true cost: lower, higher, and back again, the latest top-up first.
+/// Settling makes a receipt hold its true cost, lower or higher, the latest top-up first. Units once given back
+/// are not charged again: what is short because of them is told.
 pub fn settling_holds_the_true_cost<H: Harness>(harness: &H, sample: &Sample) {
     let scene = Scene::new(harness);
     let limit = sample.limit();
     let _ = scene.take(&limit, "k", 1);
     let mut receipt = scene.take(&limit, "k", 4);
-    for (cost, topped_up, given_back) in [(2, 0, 2), (2, 0, 0), (7, 5, 0), (7, 0, 0), (3, 0, 4), (0, 0, 3), (9, 9, 0)] {
+    for (cost, topped_up, given_back, shortfall) in [
+        (4, 0, 0, 0),
+        (7, 3, 0, 0),
+        (7, 0, 0, 0),
+        (6, 0, 1, 0),
+        (3, 0, 3, 0),
+        (3, 0, 0, 0),
+        (8, 1, 0, 4),
+        (8, 0, 0, 4),
+        (0, 0, 4, 0),
+    ] {
         let settled = scene.settled(&mut receipt, cost);
         let part = settled.parts[0];
-        assert_eq!((part.topped_up, part.given_back, part.shortfall), (topped_up, given_back, 0), "to {cost}");
-        assert_eq!(scene.remaining(&limit, "k"), 9 - cost);
-        assert_eq!(receipt.cost() - receipt.refunded(), cost);
+        assert_eq!((part.topped_up, part.given_back, part.shortfall), (topped_up, given_back, shortfall), "to {cost}");
+        assert_eq!(scene.remaining(&limit, "k"), 9 - (cost - shortfall));
+        assert_eq!(receipt.cost() - receipt.refunded(), cost - shortfall);
     }
 }
 
-/// A top-up repeated, from the receipt or from copies made before it, charges nothing more.
+/// A top-up repeated, from the receipt or from copies made before it, charges nothing more; not even after
+/// all was given back.
 pub fn a_top_up_repeated_charges_nothing<H: Harness>(harness: &H, sample: &Sample) {
     let scene = Scene::new(harness);
     let limit = sample.limit();
@@ -177,6 +189,11 @@ pub fn a_top_up_repeated_charges_nothing<H: Harness>(harness: &H, sample: &Sampl
     let mut copy = scene.copy(&copies[2]);
     assert_eq!(scene.refund(&mut copies[2], u64::MAX).given_back(), 7);
     assert_eq!(scene.refund(&mut copy, u64::MAX).given_back(), 0);
+    assert_eq!(scene.remaining(&limit, "k"), 10);
+    let _ = scene.refund(&mut receipt, 9);
+    for copy in &mut copies {
+        assert_eq!(scene.settled(copy, 7).parts[0].topped_up, 0);
+    }
     assert_eq!(scene.remaining(&limit, "k"), 10);
 }
 

@@ -18,7 +18,9 @@ struct Account<'a> {
     part: &'a Part,
     /// Where it is kept and the limit as last entered, if that is known here.
     place: Option<(Limit, LimitIndex, Place<'a>)>,
-    /// The units it holds now: charged and topped up, less what was given back.
+    /// The units charged for it in all: its cost and its top-ups', whether or not given back since.
+    charged: u64,
+    /// The units it holds now: those less what was given back.
     holds: u64,
     target: u64,
 }
@@ -27,7 +29,8 @@ struct Account<'a> {
 /// latest top-up first), or charges what is missing in the window current now.
 ///
 /// Which top-ups a receipt has is known by its identity: settling a copy of it again charges
-/// nothing more. A receipt older than [`SETTLE_WITHIN`], or forgotten past [`REMEMBERED`] others of its
+/// nothing more, also after a refund. So units once given back are not charged again: what a true cost is
+/// short of because of them is told as shortfall. A receipt older than [`SETTLE_WITHIN`], or forgotten past [`REMEMBERED`] others of its
 /// count, is topped up no more.
 ///
 /// # Errors
@@ -98,12 +101,16 @@ fn accounts<'a>(
     let mut accounts = Vec::with_capacity(firsts.len());
     for (at, (part, &target)) in firsts.iter().zip(costs).enumerate() {
         let of_this = added.iter().filter(|top_up| top_up.tops_up == Some(at as u16));
-        let holds = std::iter::once(*part).chain(of_this).map(|part| held_by(counts, part, now)).sum();
+        let (mut charged, mut holds) = (0u64, 0u64);
+        for part in std::iter::once(*part).chain(of_this) {
+            charged = charged.saturating_add(part.cost);
+            holds = holds.saturating_add(held_by(counts, part, now));
+        }
         let index = counts_place(counts.identity(), part).and_then(|(limit, place)| {
             let (limit, index) = counts.identity().by_name(limit.name())?;
             Some((limit, index, place))
         });
-        accounts.push(Account { part, place: index, holds, target });
+        accounts.push(Account { part, place: index, charged, holds, target });
     }
     accounts
 }
@@ -114,13 +121,21 @@ fn held_by(counts: &mut impl Counts, part: &Part, now: Timestamp) -> u64 {
     part.cost.saturating_sub(returned.in_all.max(part.refunded))
 }
 
+impl Account<'_> {
+    /// The units to top it up by. What was charged counts, not what is held: a settlement that arrives again
+    /// after a refund must charge nothing.
+    fn missing(&self) -> u64 {
+        self.target.saturating_sub(self.charged)
+    }
+}
+
+/// What is said of an account before anything is charged or given back.
 fn untouched(account: &Account<'_>, may_top_up: bool) -> PartSettled {
-    let missing = account.target.saturating_sub(account.holds);
     PartSettled {
         topped_up: 0,
         given_back: 0,
-        shortfall: if may_top_up { 0 } else { missing },
-        expired: missing > 0 && !may_top_up,
+        shortfall: account.target.saturating_sub(account.holds),
+        expired: account.missing() > 0 && !may_top_up,
         status: None,
     }
 }
@@ -139,7 +154,7 @@ fn top_up(
 ) -> Result<Option<crate::decision::Denial>, Error> {
     let mut lines = Lines::new();
     for (at, account) in accounts.iter().enumerate() {
-        let mut cost = account.target.saturating_sub(account.holds);
+        let mut cost = account.missing();
         if cost == 0 || !may_top_up {
             continue;
         }
@@ -150,7 +165,6 @@ fn top_up(
         };
         if request.shortfall == Shortfall::TakeWhatIsThere {
             let remaining = peek_at(counts, *place, limit, now).remaining();
-            settled[at].shortfall = cost.saturating_sub(remaining);
             cost = cost.min(remaining);
         }
         if cost > 0 {
@@ -171,6 +185,7 @@ fn top_up(
     let (parts, _) = apply(counts, taken, items.len() * size_of::<Part>(), now)?;
     for (at, part) in items.into_iter().zip(parts) {
         settled[at].topped_up = part.cost;
+        settled[at].shortfall = settled[at].shortfall.saturating_sub(part.cost);
         added.push(Part { tops_up: Some(at as u16), ..part });
     }
     Ok(None)
