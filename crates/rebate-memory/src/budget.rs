@@ -47,7 +47,7 @@ impl Budget {
     #[cold]
     pub(crate) fn full(&self) -> Error {
         Error::full(format!(
-            "the memory store is at its cap of {} bytes with counts that are still in force; nothing was charged",
+            "the memory store is at its cap of {} bytes with counts that are still in force; nothing was changed",
             self.cap
         ))
     }

@@ -2,10 +2,10 @@
 
 use rebate_core::count::Held;
 use rebate_core::engine::{Counts, Note, Place, TopUps};
-use rebate_core::{Error, Identity, KeyRef};
+use rebate_core::{Error, Identity, KeyRef, LimitRef, Part};
 use smallvec::SmallVec;
 
-use crate::shard::{BESIDE_BYTES, Shard, Shared, bytes_of_key};
+use crate::shard::{BESIDE_BYTES, Kept, Shard, Shared, bytes_of_key};
 use crate::store::Shards;
 use crate::sync::MutexGuard;
 
@@ -37,6 +37,22 @@ impl<'a> Locked<'a> {
     pub(crate) fn at(mut self, now: u64) -> Self {
         self.now = now;
         self
+    }
+
+    /// Makes sure that the refund of these parts finds room for its marks. What refunds nothing, and the
+    /// release of a lease, need none.
+    ///
+    /// # Errors
+    /// [`Error::is_full`] when there is none, in the reserve either.
+    pub(crate) fn reserve_refund(&mut self, parts: &[Part]) -> Result<(), Error> {
+        let mut bytes = 0;
+        for part in parts {
+            let LimitRef::Index(index) = part.limit else { continue };
+            let Some(index) = self.shared.identity.index(index) else { continue };
+            let place = Place { name: index.name, key: part.key() };
+            bytes += self.with(part.key(), |shared, shard, hashed| shard.refund_may_take(shared, hashed, place));
+        }
+        if bytes == 0 || self.shared.budget.has_reserve(bytes) { Ok(()) } else { Err(self.shared.budget.full()) }
     }
 
     /// The first shard's random bits.
@@ -99,23 +115,27 @@ impl Counts for Locked<'_> {
 
     fn reserve(&mut self, places: &[Place<'_>], bytes: usize) -> Result<(), Error> {
         let now = self.now;
-        let mut further = bytes;
+        let (mut new, mut further) = (SmallVec::<[(usize, usize); 4]>::new(), bytes);
         for place in places {
-            // All places of a shard are asked for at each of them: more than enough, and simple.
-            let more = places.len();
-            let key = place.key;
-            further += self.with(key, |shared, shard, hashed| {
-                let held = shard.count(shared, hashed, *place);
-                let is_new = held.is_none();
-                if held.is_some() {
-                    shard.put(shared, hashed, *place, held);
+            let number = self.shards.number(self.shared.hash(&place.key).hash);
+            let kept = self.with(place.key, |shared, shard, hashed| shard.kept(shared, hashed, *place));
+            if kept == Kept::Nowhere {
+                match new.iter_mut().find(|(shard, _)| *shard == number) {
+                    Some((_, more)) => *more += 1,
+                    None => new.push((number, 1)),
                 }
-                if !is_new {
-                    return Ok(0);
-                }
-                shard.make_room(shared, more, now)?;
-                Ok(bytes_of_key(key) + if hashed.words.is_none() { BESIDE_BYTES } else { 0 })
-            })?;
+                // It may turn out not to fit an entry.
+                further += BESIDE_BYTES + bytes_of_key(place.key);
+            } else if kept == Kept::InTable && !self.shared.budget.has_reserve(further + BESIDE_BYTES) {
+                // It may fit its entry no more.
+                return Err(self.shared.budget.full());
+            }
+        }
+        for (number, more) in new {
+            let (shared, shards) = (self.shared, self.shards);
+            let shard = self.shard(number);
+            shard.make_room(shared, more, now)?;
+            shards.note_table(number, shard);
         }
         match places.first() {
             Some(place) if further > 0 => {

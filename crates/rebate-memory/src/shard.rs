@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
-use rebate_core::count::Held;
+use rebate_core::count::{Count, Held};
 use rebate_core::engine::{Note, OwnedPlace, Place, TopUps};
-use rebate_core::{Error, Identity, Key, KeyRef, Limit, PackedKey, pack};
+use rebate_core::{Error, Identity, Key, KeyRef, Limit, PackedKey, Run, pack};
 
 use crate::budget::Budget;
 use crate::entry::Entry;
@@ -80,7 +80,7 @@ impl Shared {
         self.identity.index(number).is_some_and(|index| index.name == name)
     }
 
-    fn entry_expires_at(&self, entry: &Entry) -> u64 {
+    pub(crate) fn entry_expires_at(&self, entry: &Entry) -> u64 {
         self.identity.limit(entry.limit()).map_or(0, |limit| entry.expires_at(limit.policy()))
     }
 
@@ -105,6 +105,14 @@ pub(crate) fn next_random(state: &mut u64) -> u64 {
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ bits >> 31
+}
+
+/// Where a count is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InTable,
+    Beside,
+    Nowhere,
 }
 
 impl Shard {
@@ -208,6 +216,7 @@ impl Shard {
             self.shrink(shared);
         }
         if self.beside.is_empty() && self.notes.is_empty() && self.top_ups.is_empty() {
+            self.fit_maps();
             return;
         }
         for _ in 0..slots {
@@ -231,6 +240,20 @@ impl Shard {
                 shared.budget.give_back(bytes_of_top_ups(&place, &top_ups));
             }
         }
+        self.fit_maps();
+    }
+
+    /// Gives memory of the maps back: what they hold is counted twice, for their slack, and no more than that
+    /// may be slack.
+    fn fit_maps(&mut self) {
+        fn fit<K, V>(map: &mut IndexMap<K, V, RandomState>) {
+            if map.capacity() > 2 * map.len() + 16 {
+                map.shrink_to(map.len() + map.len() / 4);
+            }
+        }
+        fit(&mut self.beside);
+        fit(&mut self.notes);
+        fit(&mut self.top_ups);
     }
 
     /// Gives memory back when most of the table is empty.
@@ -270,6 +293,9 @@ impl Shard {
 
     /// Puts a count where it fits, in place of what was there; `None` removes that.
     pub(crate) fn put(&mut self, shared: &Shared, hashed: Hashed, place: Place<'_>, held: Option<Held>) {
+        if let Some(held) = &held {
+            self.will_expire(held.expires_at());
+        }
         let in_table = match hashed.words {
             Some(words) => match self.find(shared, hashed.hash, place.name, &words, place.name) {
                 Slot::Found(slot) => Some(slot),
@@ -300,6 +326,37 @@ impl Shard {
         }
     }
 
+    /// Where a count is kept.
+    pub(crate) fn kept(&self, shared: &Shared, hashed: Hashed, place: Place<'_>) -> Kept {
+        let in_table = hashed.words.is_some_and(|words| {
+            matches!(self.find(shared, hashed.hash, place.name, &words, place.name), Slot::Found(_))
+        });
+        match in_table {
+            true => Kept::InTable,
+            false if self.has_beside(place.name, place.key) => Kept::Beside,
+            false => Kept::Nowhere,
+        }
+    }
+
+    /// The most that a refund of a count may take in addition: a place beside the table, and marks.
+    pub(crate) fn refund_may_take(&self, shared: &Shared, hashed: Hashed, place: Place<'_>) -> usize {
+        const FIRST_MARKS: usize = 4 * size_of::<Run>();
+        match self.kept(shared, hashed, place) {
+            Kept::Nowhere => 0,
+            Kept::InTable => BESIDE_BYTES + bytes_of_key(place.key) + FIRST_MARKS,
+            Kept::Beside => match self.beside.get(&OwnedPlace::from(place)) {
+                Some(Held { count: Count::Entries(_), .. }) | None => 0,
+                Some(held) => held.heap_bytes().max(FIRST_MARKS),
+            },
+        }
+    }
+
+    /// Notes that something was put in which expires at this moment.
+    #[inline]
+    pub(crate) fn will_expire(&mut self, at: u64) {
+        self.next_expiry = self.next_expiry.min(at);
+    }
+
     /// Whether a count lies beside the table.
     #[inline]
     pub(crate) fn has_beside(&self, name: u32, key: KeyRef<'_>) -> bool {
@@ -318,6 +375,7 @@ impl Shard {
     pub(crate) fn put_note(&mut self, shared: &Shared, scope: KeyRef<'_>, key: &[u8], note: Note) {
         let key = (Key::new(scope), Box::from(key));
         shared.budget.add(bytes_of_note(&key, &note));
+        self.will_expire(note.expires_at);
         self.notes.insert(key, note);
     }
 
@@ -333,6 +391,7 @@ impl Shard {
     pub(crate) fn put_top_ups(&mut self, shared: &Shared, place: Place<'_>, top_ups: TopUps) {
         let place = OwnedPlace::from(place);
         shared.budget.add(bytes_of_top_ups(&place, &top_ups));
+        self.will_expire(top_ups.expires_at());
         self.top_ups.insert(place, top_ups);
     }
 }

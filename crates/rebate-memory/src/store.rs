@@ -197,6 +197,7 @@ impl<C: Clock> MemoryStore<C> {
             if shard.make_room(shared, 1, now.as_micros()).is_err() {
                 return Told::ByEngine;
             }
+            shard.will_expire(shared.entry_expires_at(&entry));
             shard.table.insert(home_hash(hash, index.name), entry);
             self.shards.note_table(self.shards.number(hash), &shard);
         }
@@ -239,6 +240,9 @@ impl<C: Clock> MemoryStore<C> {
         };
         if returned.closed {
             shard.table.remove(slot, |entry| shared.hash_entry(entry));
+        } else {
+            let expires_at = shared.entry_expires_at(shard.table.at(slot));
+            shard.will_expire(expires_at);
         }
         drop(shard);
         // Of a count that is gone, under the limit that the receipt names: as if it had been evicted.
@@ -339,19 +343,14 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
         {
             return Ok(answer);
         }
-        // A refund may need a map's place and a hundred marks where there was an entry.
-        if !self.shared.budget.has_reserve(receipt.parts().len() * SPILL_BYTES) {
-            return Err(self.shared.budget.full());
-        }
         let (mut locked, now) = self.lock(keys_of(receipt));
+        locked.reserve_refund(receipt.parts())?;
         engine::refund(&mut locked, request, now)
     }
 
     fn settle_now(&self, request: &SettleRequest<'_>) -> Result<SettleReply, Error> {
-        if !self.shared.budget.has_reserve(request.receipt.parts().len() * SPILL_BYTES) {
-            return Err(self.shared.budget.full());
-        }
         let (mut locked, now) = self.lock(keys_of(request.receipt));
+        locked.reserve_refund(request.receipt.parts())?;
         let mut random = sequence(locked.random_bits());
         engine::settle(&mut locked, request, now, &mut random)
     }
@@ -414,9 +413,6 @@ impl<C: Clock> fmt::Debug for MemoryStore<C> {
             .finish_non_exhaustive()
     }
 }
-
-/// The most that the refund of one part may take in addition.
-const SPILL_BYTES: usize = crate::shard::BESIDE_BYTES + 4 * rebate_core::REMEMBERED * size_of::<rebate_core::Run>();
 
 /// The shards, each on cache lines of its own.
 pub(crate) struct Shards {

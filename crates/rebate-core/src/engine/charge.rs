@@ -6,7 +6,7 @@ use crate::count::{Held, Plan};
 use crate::decision::{Decision, Denial, Retry, Status};
 use crate::engine::{Counts, Note, Place, check_items, peek_at};
 use crate::error::Error;
-use crate::key::Key;
+use crate::key::{Key, KeyRef};
 use crate::limit::{Limit, LimitIndex};
 use crate::policy::MAX_WINDOW;
 use crate::receipt::{IdempotencyNote, LimitRef, Part, Receipt};
@@ -68,9 +68,11 @@ pub fn charge(
     if taken.iter().any(Taken::denies) {
         return Ok(Decision::Denied(deny(counts, taken, now)));
     }
-    let note_bytes = request
-        .idempotency
-        .map_or(0, |idempotency| size_of::<Note>() + idempotency.key.len() + taken.len() * size_of::<Part>());
+    let note_bytes = request.idempotency.map_or(0, |idempotency| {
+        let scope = part_bytes(request.items[idempotency.scope].key);
+        let parts: usize = taken.iter().map(|taken| part_bytes(taken.line.place.key)).sum();
+        2 * (size_of::<Note>() + 64) + idempotency.key.len() + scope + parts
+    });
     let (parts, statuses) = apply(counts, taken, note_bytes, now)?;
     let mut receipt = Receipt::new(counts.identity().tag(), now, parts, statuses);
     if let Some(idempotency) = &request.idempotency {
@@ -253,6 +255,11 @@ fn note_of(scope: Key, idempotency: &Idempotency<'_>, replay: bool) -> Box<Idemp
     Box::new(IdempotencyNote { scope, key: idempotency.key.into(), replay })
 }
 
+/// The most that remembering a part with this key takes.
+pub(super) fn part_bytes(key: KeyRef<'_>) -> usize {
+    2 * size_of::<Part>() + 64 + key.bytes().len() + key.group().map_or(0, <[u8]>::len)
+}
+
 /// Bytes on the heap by which a charge may grow a count.
 fn growth(held: Option<&Held>, limit: &Limit) -> usize {
     use crate::algorithm::entries::Entry;
@@ -263,7 +270,7 @@ fn growth(held: Option<&Held>, limit: &Limit) -> usize {
             let grows = roll.entries.len() == roll.entries.capacity();
             if grows { roll.entries.capacity() * size_of::<Entry>() } else { 0 }
         }
-        (Algorithm::Log(_) | Algorithm::Concurrency(_), None) => 4 * size_of::<Entry>(),
+        (Algorithm::Log(_) | Algorithm::Concurrency(_), _) => 4 * size_of::<Entry>(),
         _ => 0,
     }
 }

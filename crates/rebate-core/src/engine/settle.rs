@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::REMEMBERED;
 use crate::decision::{PartSettled, Settled, Settlement, Shortfall};
-use crate::engine::charge::{Line, Lines, apply, deny, take};
+use crate::engine::charge::{Line, Lines, apply, deny, part_bytes, take};
 use crate::engine::refund::{give_back, note_refunds, status_of_part};
 use crate::engine::{Counts, MAX_ITEMS, Place, SETTLE_WITHIN, TopUp, TopUps, check_receipt, counts_place, peek_at};
 use crate::error::Error;
@@ -182,7 +182,9 @@ fn top_up(
     if taken.iter().any(|taken| taken.denies()) {
         return Ok(Some(deny(counts, taken, now)));
     }
-    let (parts, _) = apply(counts, taken, items.len() * size_of::<Part>(), now)?;
+    let remembering =
+        taken.iter().map(|taken| part_bytes(taken.line.place.key)).sum::<usize>() + 2 * size_of::<TopUp>();
+    let (parts, _) = apply(counts, taken, remembering, now)?;
     for (at, part) in items.into_iter().zip(parts) {
         settled[at].topped_up = part.cost;
         settled[at].shortfall = settled[at].shortfall.saturating_sub(part.cost);
