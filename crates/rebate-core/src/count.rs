@@ -207,7 +207,7 @@ impl Held {
         match &self.count {
             Count::Window(_, marks) | Count::Bucket(_, marks) => marks.heap_bytes(),
             Count::Sliding(_, current, previous) => current.heap_bytes() + previous.heap_bytes(),
-            Count::Entries(roll) => roll.entries.capacity() * size_of::<Entry>(),
+            Count::Entries(roll) => roll.entries.capacity() * size_of::<Entry>() + roll.returned.len() * 16,
         }
     }
 

@@ -167,7 +167,6 @@ impl Model {
     /// A copy as another process reads it from a token.
     pub fn copy(&self, proof: &Proof) -> Proof {
         let mut copy = proof.clone();
-        copy.replay = false;
         for portion in &mut copy.portions {
             if let Some(policy) = self.entered.get(&portion.place.0) {
                 portion.policy = policy.clone();

@@ -6,7 +6,7 @@
 //! A count's time is the later of the clock and the latest time it acted on; when the clock is before
 //! that by more than a window (or a lease), the count follows the clock and starts afresh.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::algorithm::{Grant, Returned};
 use crate::decision::{Retry, Status};
@@ -45,8 +45,10 @@ pub struct Roll {
     pub acted: u64,
     /// Units that count, among entries not yet dropped.
     pub used: u64,
-    /// Entries refunded whole, kept so that a repeated refund finds them.
-    pub returned: usize,
+    /// The last units of entries refunded whole, kept so that a repeated refund finds them.
+    pub returned: BTreeSet<u64>,
+    /// Entries that are still in their place but were forgotten: of cost 0.
+    pub forgotten: usize,
     /// In order of their ends.
     pub entries: VecDeque<Entry>,
 }
@@ -60,7 +62,15 @@ impl Entry {
 impl Entries {
     /// An empty count.
     pub fn open(&self, now: u64, fresh: u64) -> Roll {
-        Roll { identity: fresh, gross: 0, acted: now, used: 0, returned: 0, entries: VecDeque::new() }
+        Roll {
+            identity: fresh,
+            gross: 0,
+            acted: now,
+            used: 0,
+            returned: BTreeSet::new(),
+            forgotten: 0,
+            entries: VecDeque::new(),
+        }
     }
 
     /// The count's time at `now`; `None` when it starts afresh.
@@ -81,8 +91,14 @@ impl Entries {
             let retry = (cost > self.quota).then_some(Retry::Never);
             return (retry, Status::new(self.quota, self.quota, 0));
         };
-        let ended: u64 = roll.entries.iter().take_while(|entry| entry.end <= time).map(Entry::counts).sum();
-        let mut used = roll.used - ended;
+        // Whichever is the shorter: what has ended since the last charge, or what still counts.
+        let split = roll.entries.partition_point(|entry| entry.end <= time);
+        let counted = |entries: std::ops::Range<usize>| roll.entries.range(entries).map(Entry::counts).sum::<u64>();
+        let mut used = if split <= roll.entries.len() / 2 {
+            roll.used - counted(0..split)
+        } else {
+            counted(split..roll.entries.len())
+        };
         let reset = roll.entries.iter().rev().find(|entry| entry.end > time && entry.counts() > 0);
         let status = Status::new(self.quota, self.quota.saturating_sub(used), reset.map_or(0, |entry| entry.end - now));
         if cost > self.quota {
@@ -91,7 +107,7 @@ impl Entries {
         if cost <= self.quota.saturating_sub(used) {
             return (None, status);
         }
-        for entry in roll.entries.iter().filter(|entry| entry.end > time) {
+        for entry in roll.entries.range(split..) {
             used -= entry.counts();
             if cost <= self.quota.saturating_sub(used) {
                 return (Some(Retry::after_micros(entry.end - now)), status);
@@ -123,9 +139,11 @@ impl Entries {
         roll.used -= newly;
         let answer = Returned { now: newly, in_all: entry.refunded, expired: false, closed: false };
         if newly > 0 {
-            roll.returned += usize::from(entry.counts() == 0);
+            if entry.counts() == 0 {
+                roll.returned.insert(entry.last);
+            }
             self.settle_time(roll, now);
-            self.forget_oldest(roll);
+            forget_oldest(roll);
         }
         answer
     }
@@ -137,7 +155,7 @@ impl Entries {
             return None;
         }
         let time = self.settle_time(roll, now);
-        let at = roll.entries.iter().position(|entry| entry.last == units.last)?;
+        let at = position(&roll.entries, units.last)?;
         let entry = roll.entries.remove(at)?;
         insert(&mut roll.entries, Entry { end: time + self.span, ..entry });
         Some(time + self.span)
@@ -145,7 +163,7 @@ impl Entries {
 
     /// When nothing counts any more.
     pub fn empty_at(&self, roll: &Roll) -> u64 {
-        roll.entries.back().map_or(0, |entry| entry.end)
+        roll.entries.iter().rev().find(|entry| entry.cost > 0).map_or(0, |entry| entry.end)
     }
 
     /// Brings the count to its time at `now`: notes it and drops what has ended.
@@ -154,7 +172,11 @@ impl Entries {
         roll.acted = time;
         while let Some(entry) = roll.entries.front().filter(|entry| entry.end <= time).copied() {
             roll.used -= entry.counts();
-            roll.returned -= usize::from(entry.counts() == 0);
+            if entry.cost == 0 {
+                roll.forgotten -= 1;
+            } else if entry.counts() == 0 {
+                roll.returned.remove(&entry.last);
+            }
             roll.entries.pop_front();
         }
         time
@@ -162,34 +184,40 @@ impl Entries {
 
     fn find(&self, roll: &Roll, instance: u64, units: Units, now: u64) -> Option<usize> {
         let time = self.time(roll, now)?;
-        // A log is in order of units too; leases that were renewed may not be.
-        let found = roll
-            .entries
-            .binary_search_by_key(&units.last, |entry| entry.last)
-            .ok()
-            .or_else(|| roll.entries.iter().position(|entry| entry.last == units.last))?;
+        let found = position(&roll.entries, units.last)?;
         let entry = &roll.entries[found];
         (roll.identity == instance && entry.cost == units.cost && entry.end > time).then_some(found)
     }
+}
 
-    /// Past the bound, drops the oldest entry that was refunded whole: its receipt expires.
-    fn forget_oldest(&self, roll: &mut Roll) {
-        if roll.returned > REMEMBERED {
-            let oldest = (0..roll.entries.len())
-                .filter(|&at| roll.entries[at].counts() == 0)
-                .min_by_key(|&at| roll.entries[at].last);
-            if let Some(at) = oldest {
-                roll.entries.remove(at);
-                roll.returned -= 1;
-            }
+/// Past the bound, forgets the oldest entry that was refunded whole: its receipt expires. It is taken out only
+/// when as many again were forgotten as are left, for that moves those behind it.
+fn forget_oldest(roll: &mut Roll) {
+    while roll.returned.len() > REMEMBERED {
+        let Some(last) = roll.returned.pop_first() else { return };
+        if let Some(at) = position(&roll.entries, last) {
+            (roll.entries[at].cost, roll.entries[at].refunded) = (0, 0);
+            roll.forgotten += 1;
         }
     }
+    if roll.forgotten > REMEMBERED && roll.forgotten > roll.entries.len() / 2 {
+        roll.entries.retain(|entry| entry.cost > 0);
+        roll.forgotten = 0;
+    }
+}
+
+/// Where the entry is whose last unit is `last`. A log is in order of units too; leases that were renewed may
+/// not be.
+fn position(entries: &VecDeque<Entry>, last: u64) -> Option<usize> {
+    let sorted = entries.binary_search_by_key(&last, |entry| entry.last).ok();
+    sorted.or_else(|| entries.iter().position(|entry| entry.last == last))
 }
 
 /// Numbers the units in use from 1, under a new identity.
 fn renumber(roll: &mut Roll, fresh: u64) {
     roll.entries.retain(|entry| entry.counts() > 0);
-    (roll.identity, roll.returned, roll.gross) = (fresh, 0, 0);
+    (roll.identity, roll.gross, roll.forgotten) = (fresh, 0, 0);
+    roll.returned.clear();
     for entry in &mut roll.entries {
         roll.gross += entry.counts();
         *entry = Entry { last: roll.gross, cost: entry.counts(), refunded: 0, ..*entry };
