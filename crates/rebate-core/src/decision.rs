@@ -292,6 +292,19 @@ impl Denial {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Denial {
+    /// Its statuses, and the wait: null when it is for ever or nobody knows it.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Denial", 2)?;
+        fields.serialize_field("statuses", self.statuses())?;
+        let wait = self.retry_after().map(|wait| wait.as_micros() as u64);
+        fields.serialize_field("retry_after_micros", &wait)?;
+        fields.end()
+    }
+}
+
 /// What became of a refund.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -238,9 +238,12 @@ impl<S: Store> Limiter<S> {
         Guard::new(self.clone(), receipt)
     }
 
-    /// The receipt as text that another process can read back with [`Limiter::receipt`] and refund. It
-    /// is a bearer credential: unsigned ones belong on the server only. At most 200 bytes, unsigned,
-    /// for one limit and a key of 20 bytes.
+    /// The receipt as text that another process can read back with [`Limiter::receipt`] and refund, where
+    /// the store is one that processes share (a memory store's counts are its own process's: elsewhere its
+    /// tokens are expired). It is a bearer credential: unsigned ones belong on the server only.
+    ///
+    /// At most 200 bytes, unsigned, for one limit and a key of 20 bytes, most often 60 to 100; an
+    /// idempotency key and each further part (limit or top-up) add their own. A receipt has at most 1024 parts.
     ///
     /// # Errors
     /// [`Error::is_other_store`] when the receipt is another store's.

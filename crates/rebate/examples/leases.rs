@@ -20,7 +20,9 @@ fn main() -> Result<(), rebate::Error> {
 
     let (Some(mut first), Some(second)) = (run()?.receipt(), run()?.receipt()) else { return Ok(()) };
     show("two started")?;
-    println!("a third: {:?}", run()?.denial().map(|denial| denial.retry_after()));
+    if let Some(wait) = run()?.denial().and_then(|denial| denial.retry_after()) {
+        println!("a third: denied, {} s to wait", wait.as_secs());
+    }
 
     // Parts are refunded apart: the place, which is released, and not the day.
     limiter.refund_parts_now(&mut first, &[1, 0])?;

@@ -20,10 +20,12 @@ fn main() -> Result<(), rebate::Error> {
     println!("sent twice, billed once: {}", again.is_some_and(|receipt| receipt.is_replay()));
 
     // It took 550, which is more than was estimated.
-    let settled = limiter.settle_now(&mut receipt, 550, Shortfall::TakeWhatIsThere)?.settled();
-    println!("settled: {:?}", settled.map(|settled| settled.parts));
+    if let Some(settled) = limiter.settle_now(&mut receipt, 550, Shortfall::TakeWhatIsThere)?.settled() {
+        let topped_up: Vec<u64> = settled.parts.iter().map(|part| part.topped_up).collect();
+        println!("settled at 550, charged in addition for each limit: {topped_up:?}");
+    }
 
-    // Another process reads the token, and knows no limit: the work came to nothing after all.
+    // A worker reads the token back, and needs no limit for it: the work came to nothing after all.
     let token = limiter.token(&receipt)?;
     println!("a token of {} bytes", token.len());
     let mut copy = limiter.receipt(&token)?;

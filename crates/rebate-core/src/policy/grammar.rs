@@ -29,8 +29,8 @@ impl Policy {
     /// policy = number "/" window [ "in" zone | "from" "first" | "sliding" [ "log" ] | "burst" number ]
     ///        | number "at" "once" "for" window
     /// window = [ number ] unit
-    /// unit   = "us" | "ms" | "s" | "m" | "h" | "d" | "w", or in words, singular or plural:
-    ///          microsecond, millisecond, second, minute, hour, day, week, month, year
+    /// unit   = "us" | "ms" | "s" | "m" | "h" | "d" | "w", "µs", "sec", "min", "hr", or in words, singular or
+    ///          plural: microsecond, millisecond, second, minute, hour, day, week, month, year
     /// number = digits, with "_" between them where that reads better
     /// zone   = an IANA time zone's name, or UTC
     /// ```
@@ -235,7 +235,7 @@ impl<'a> Parser<'a> {
                 let burst_at = self.skip_space();
                 let burst = self.number("a burst, such as the 20 of `10/second burst 20`")?;
                 self.end("nothing more after a burst")?;
-                let at = if quota == 0 { quota_at } else { burst_at };
+                let at = if quota == 0 || quota > super::MAX_QUOTA { quota_at } else { burst_at };
                 self.built(at, Policy::bucket(quota, span, burst))
             }
             _ => Err(self.wrong(
@@ -268,11 +268,11 @@ impl<'a> Parser<'a> {
         };
         let unit_at = self.skip_space();
         let unit = match self.word() {
-            "us" | "µs" | "microsecond" | "microseconds" => Unit::Micros(1),
+            "us" | "µs" | "μs" | "microsecond" | "microseconds" => Unit::Micros(1),
             "ms" | "millisecond" | "milliseconds" => Unit::Micros(1000),
-            "s" | "second" | "seconds" => Unit::Micros(1_000_000),
-            "m" | "minute" | "minutes" => Unit::Micros(60_000_000),
-            "h" | "hour" | "hours" => Unit::Micros(3_600_000_000),
+            "s" | "sec" | "second" | "seconds" => Unit::Micros(1_000_000),
+            "m" | "min" | "minute" | "minutes" => Unit::Micros(60_000_000),
+            "h" | "hr" | "hour" | "hours" => Unit::Micros(3_600_000_000),
             "d" | "day" | "days" => Unit::Micros(86_400_000_000),
             "w" | "week" | "weeks" => Unit::Week,
             "month" | "months" => Unit::Month,
@@ -280,7 +280,7 @@ impl<'a> Parser<'a> {
             _ => {
                 return Err(self.wrong(
                     unit_at,
-                    "a unit of time: us, ms, s, m, h, d, second, minute, hour, day, week, month or year",
+                    "a unit of time: us, ms, s, m, h, d, w, second, minute, hour, day, week, month or year",
                 ));
             }
         };

@@ -225,7 +225,7 @@ fn check_window(window: Duration) -> Result<u64, Error> {
     if window < Duration::from_micros(1) {
         Err(Error::invalid("a window shorter than a microsecond; give at least 1us"))
     } else if window > MAX_WINDOW {
-        Err(Error::invalid(format!("a window of {window:?} is longer than a century (876600h)")))
+        Err(Error::invalid(format!("a window of {window:?} is longer than a century (36525d)")))
     } else if !window.subsec_nanos().is_multiple_of(1000) {
         Err(Error::invalid(format!("a window of {window:?} is not whole microseconds")))
     } else {
