@@ -106,6 +106,16 @@ impl ReplayArguments {
     pub(crate) fn key_name(&self) -> &str {
         self.key_field.as_deref().unwrap_or(self.key.name())
     }
+
+    /// What the report calls the key: by both names where lines of both forms may have been read.
+    pub(crate) fn key_label(&self) -> String {
+        match &self.key_field {
+            Some(field) if self.format != Format::Json && field != self.key.name() => {
+                format!("{field}, or {} in Common log lines", self.key.name())
+            }
+            _ => self.key_name().to_owned(),
+        }
+    }
 }
 
 /// Runs the program on the process's arguments.

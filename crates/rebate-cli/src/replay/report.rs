@@ -107,7 +107,7 @@ impl Report {
         };
         Report {
             source: source.to_owned(),
-            key: arguments.key_name().to_owned(),
+            key: arguments.key_label(),
             lines: lines.lines,
             requests: tally.allowed + tally.denied,
             keys: lines.keys,

@@ -1,5 +1,7 @@
 //! Charging: all items or none.
 
+use std::collections::HashMap;
+
 use smallvec::SmallVec;
 
 use crate::count::{Held, Plan};
@@ -166,10 +168,12 @@ pub(super) fn apply(
 fn sum<'a>(counts: &impl Counts, items: &'a [Item<'a>]) -> Result<Lines<'a>, Error> {
     items.iter().try_for_each(check_cost)?;
     let mut lines = Lines::new();
+    // By hash where there are many: keys may be long, and alike but for their ends.
+    let (mut places, many) = (HashMap::new(), items.len() > 16);
     for (at, item) in items.iter().enumerate() {
         let index = counts.identity().index_of(item.limit);
         let place = Place { name: index.name, key: item.key };
-        match lines.iter_mut().find(|line| line.place.name == place.name) {
+        match lines.iter().find(|line| line.place.name == place.name) {
             Some(line) if line.index.limit != index.limit => {
                 return Err(Error::conflict(format!(
                     "one charge names two limits `{}`: {} and {}",
@@ -180,9 +184,18 @@ fn sum<'a>(counts: &impl Counts, items: &'a [Item<'a>]) -> Result<Lines<'a>, Err
             }
             _ => {}
         }
-        match lines.iter_mut().find(|line| line.place == place) {
-            Some(line) => line.cost = line.cost.saturating_add(item.cost),
-            None => lines.push(Line { item: at, limit: item.limit, index, place, cost: item.cost }),
+        let known = match many {
+            true => places.get(&place).copied(),
+            false => lines.iter().position(|line| line.place == place),
+        };
+        match known {
+            Some(known) => lines[known].cost = lines[known].cost.saturating_add(item.cost),
+            None => {
+                if many {
+                    places.insert(place, lines.len());
+                }
+                lines.push(Line { item: at, limit: item.limit, index, place, cost: item.cost });
+            }
         }
     }
     Ok(lines)
