@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 /// Not a `SmallVec`, which takes its inline items as an array that is complete elsewhere and then moved
 /// in: this one is built, word by word, in the answer that a charge returns, and dropped by a look
 /// at its tag.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Few<T> {
     One([T; 1]),
     Many(Box<[T]>),
@@ -54,5 +54,12 @@ impl<T> DerefMut for Few<T> {
             Few::One(one) => one,
             Few::Many(many) => many,
         }
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Few<T> {
+    /// As a list, however it is held.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
     }
 }
