@@ -181,7 +181,7 @@ impl Shard {
 
     /// At the cap: removes all that has expired, unless a sweep would find nothing. Answers whether it
     /// removed anything.
-    fn make_space(&mut self, shared: &Shared, now: u64) -> bool {
+    pub(crate) fn make_space(&mut self, shared: &Shared, now: u64) -> bool {
         if now < self.next_expiry {
             return false;
         }

@@ -133,9 +133,29 @@ impl<C: Clock> MemoryStore<C> {
             *answer = Some(several);
             return;
         }
-        let (mut locked, now) = self.lock(request.items.iter().map(|item| item.key));
-        let mut random = sequence(locked.random_bits());
-        *answer = Some(engine::charge(&mut locked, request, now, &mut random));
+        let charge = || {
+            let (mut locked, now) = self.lock(request.items.iter().map(|item| item.key));
+            let mut random = sequence(locked.random_bits());
+            engine::charge(&mut locked, request, now, &mut random)
+        };
+        let mut charged = charge();
+        // Its own shards were swept; what has expired in others holds room as well.
+        if charged.as_ref().is_err_and(Error::is_full) && self.make_space() {
+            charged = charge();
+        }
+        *answer = Some(charged);
+    }
+
+    /// Removes what has expired in every shard, one after the other; a shard where nothing can have is passed
+    /// over. Answers whether it removed anything.
+    fn make_space(&self) -> bool {
+        let now = self.clock.now().as_micros();
+        (0..self.shards.len()).fold(false, |removed, number| {
+            let mut shard = self.shards.lock(number);
+            let here = shard.make_space(&self.shared, now);
+            self.shards.note_table(number, &shard);
+            removed | here
+        })
     }
 
     /// The fast path: one item whose count lies in the table, or will. Also the quota, and the unit of what

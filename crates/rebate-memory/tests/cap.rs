@@ -109,6 +109,24 @@ fn what_was_put_in_since_the_last_sweep_makes_room_when_it_expires() {
     assert!(limiter.charge_now(&minute, "b").is_ok());
 }
 
+/// Which shards the keys are in differs from store to store: of a few, the next key's is most often another one.
+#[test]
+fn what_expired_in_some_shards_makes_room_in_the_others() {
+    for _ in 0..6 {
+        let (clock, limiter) = limiter(4 << 20);
+        let log = limiter.limit("log", "1000000/minute sliding log").expect("a limit");
+        // A log grows by doubling: each next one fills half of what is left.
+        let mut filled = 0;
+        while limiter.charge_now(&log, &format!("filled:{filled}")).is_ok() {
+            while limiter.charge_now(&log, &format!("filled:{filled}")).is_ok() {}
+            filled += 1;
+        }
+        assert!(filled < 32, "few keys fill the store: {filled}");
+        clock.advance(Duration::from_secs(61));
+        assert!(limiter.charge_now(&log, "new").is_ok(), "after {filled}");
+    }
+}
+
 #[test]
 fn many_new_keys_in_one_charge_fit_where_they_fit_one_by_one() {
     let (_, limiter) = limiter(16 << 20);
