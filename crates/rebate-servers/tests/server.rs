@@ -1,0 +1,115 @@
+//! One server does what it says.
+
+use rebate_servers::Server;
+use redis::{Commands, Value};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+#[test]
+fn starts_answers_and_leaves_nothing() {
+    let server = Server::start();
+    let directory = directory(&server);
+    assert_eq!(server.command(&["PING"]), Value::SimpleString("PONG".into()));
+    assert!(server.url().ends_with(&server.address().port().to_string()));
+    let pid = server.pid().unwrap();
+    assert!(exists(pid) && std::fs::exists(&directory).unwrap());
+    drop(server);
+    assert!(!exists(pid) && !std::fs::exists(&directory).unwrap());
+}
+
+#[test]
+fn a_panic_leaves_nothing() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let test = std::thread::spawn(move || {
+        let server = Server::start();
+        sender.send((server.pid().unwrap(), directory(&server))).unwrap();
+        panic!("as a failing test does");
+    });
+    assert!(test.join().is_err());
+    let (pid, directory) = receiver.recv().unwrap();
+    assert!(!exists(pid) && !std::fs::exists(directory).unwrap());
+}
+
+#[test]
+fn a_killed_server_comes_back_empty() {
+    let server = Server::start();
+    let (pid, address) = (server.pid().unwrap(), server.address());
+    let _: () = server.client().set("key", "value").unwrap();
+    server.kill();
+    assert!(!exists(pid) && !server.is_running() && server.pid().is_none());
+    assert!(TcpStream::connect(address).is_err());
+    server.restart();
+    assert!(server.is_running() && server.address() == address);
+    assert_eq!(server.command(&["DBSIZE"]), Value::Int(0));
+}
+
+#[test]
+fn a_persistent_server_comes_back_with_all_it_acknowledged() {
+    let server = Server::builder().persistent(true).start();
+    for number in 0..100 {
+        let _: () = server.client().set(number, "value").unwrap();
+    }
+    server.restart();
+    assert_eq!(server.command(&["DBSIZE"]), Value::Int(100));
+}
+
+#[test]
+fn a_frozen_server_answers_when_it_thaws() {
+    let server = Server::start();
+    let mut connection = TcpStream::connect(server.address()).unwrap();
+    server.freeze();
+    assert!(server.is_running());
+    connection.write_all(b"PING\r\n").unwrap();
+    connection.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = [0; 7];
+    assert!(connection.read(&mut answer).is_err(), "it stands still");
+    connection.set_read_timeout(None).unwrap();
+    server.thaw();
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+PONG\r\n");
+    server.freeze();
+    let pid = server.pid().unwrap();
+    server.restart();
+    assert!(!exists(pid) && server.ask(&["PING"]) == "PONG", "a frozen one restarts too");
+}
+
+#[test]
+fn arguments_and_users_take_hold() {
+    let server = Server::builder()
+        .argument("maxmemory", "3mb")
+        .user("clerk", "till", "~till:* +@all")
+        .user("default", "unknown", "~* &* +@all")
+        .start();
+    assert_eq!(server.information("maxmemory").as_deref(), Some("3145728"));
+    assert!(server.client().set::<_, _, ()>("key", 1).is_err(), "default needs its password");
+    let mut clerk = redis::Client::open(server.url_of("clerk", "till")).unwrap().get_connection().unwrap();
+    let _: () = clerk.set("till:1", 1).unwrap();
+    assert!(clerk.set::<_, _, ()>("safe:1", 1).is_err());
+}
+
+#[test]
+fn a_unix_socket_answers() {
+    let server = Server::builder().unix_socket().start();
+    let mut connection = redis::Client::open(server.unix_url()).unwrap().get_connection().unwrap();
+    let _: () = connection.set("key", "value").unwrap();
+    assert_eq!(server.ask(&["GET", "key"]), "value");
+}
+
+#[test]
+fn many_start_at_once() {
+    let servers: Vec<_> = (0..8).map(|_| std::thread::spawn(Server::start)).collect();
+    let servers: Vec<_> = servers.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let ports: std::collections::BTreeSet<_> = servers.iter().map(|server| server.address().port()).collect();
+    assert_eq!(ports.len(), 8);
+}
+
+fn directory(server: &Server) -> String {
+    let answer: Vec<String> = redis::from_redis_value(server.command(&["CONFIG", "GET", "dir"])).unwrap();
+    answer[1].clone()
+}
+
+fn exists(pid: u32) -> bool {
+    let script = "kill -0 \"$1\" 2>&1";
+    std::process::Command::new("sh").args(["-c", script, "exists", &pid.to_string()]).output().unwrap().status.success()
+}
