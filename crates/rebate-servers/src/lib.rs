@@ -12,9 +12,11 @@
 mod home;
 mod ports;
 mod process;
+mod proxy;
 mod server;
 mod wait;
 
 pub use process::program;
+pub use proxy::Proxy;
 pub use server::{Builder, Server};
 pub use wait::until;
