@@ -9,6 +9,7 @@
 //! What goes wrong here is a fault of the test or of the machine, so everything panics rather than return an
 //! error; only [`Server::try_command`] answers with what the server said.
 
+mod certificates;
 mod home;
 mod ports;
 mod process;

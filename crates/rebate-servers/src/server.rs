@@ -1,5 +1,6 @@
 //! One server.
 
+use crate::certificates;
 use crate::home::Home;
 use crate::ports;
 use crate::process::{self, Process};
@@ -27,6 +28,7 @@ pub struct Builder {
     /// to all. Servers that speak to one another share it.
     pub(crate) secret: Option<String>,
     unix_socket: bool,
+    tls: bool,
 }
 
 impl Builder {
@@ -48,6 +50,13 @@ impl Builder {
     /// Also listens on a Unix socket: [`Server::unix_url`].
     pub fn unix_socket(mut self) -> Self {
         self.unix_socket = true;
+        self
+    }
+
+    /// Also listens for TLS, with a certificate for 127.0.0.1 and localhost, made for this server alone:
+    /// [`Server::tls_url`]. Clients need none, unless `argument("tls-auth-clients", "yes")` demands it.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
         self
     }
 
@@ -75,6 +84,7 @@ pub struct Server {
     builder: Builder,
     secret: String,
     port: u16,
+    tls_port: u16,
     // Before its home: a directory is removed once nobody writes to it.
     process: Mutex<Option<Process>>,
     home: Home,
@@ -94,9 +104,15 @@ impl Server {
     fn start_as(builder: Builder) -> Self {
         let home = Home::new();
         let secret = builder.secret.clone().unwrap_or_else(|| secret(&home));
-        let mut server = Self { builder, secret, port: 0, process: Mutex::new(None), home };
+        let mut server = Self { builder, secret, port: 0, tls_port: 0, process: Mutex::new(None), home };
+        if server.builder.tls {
+            certificates::write(server.home.path());
+        }
         for _ in 0..20 {
             server.port = ports::free();
+            if server.builder.tls {
+                server.tls_port = ports::free();
+            }
             let words = server.configuration();
             std::fs::write(process::configuration(&server.home), words).expect("the configuration is written");
             match server.run() {
@@ -131,6 +147,13 @@ impl Server {
         if self.builder.unix_socket {
             line(&format!("unixsocket {}", self.socket().display()));
             line("unixsocketperm 700");
+        }
+        if self.builder.tls {
+            line(&format!("tls-port {}", self.tls_port));
+            line(&format!("tls-ca-cert-file {}", self.certificate_authority().display()));
+            line(&format!("tls-cert-file {}", self.certificate().display()));
+            line(&format!("tls-key-file {}", self.private_key().display()));
+            line("tls-auth-clients no");
         }
         for given in &self.builder.lines {
             line(given);
@@ -180,6 +203,33 @@ impl Server {
     pub fn unix_url(&self) -> String {
         assert!(self.builder.unix_socket, "the server was started without unix_socket()");
         format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// Where it listens for TLS, with [`Builder::tls`].
+    pub fn tls_address(&self) -> SocketAddr {
+        assert!(self.builder.tls, "the server was started without tls()");
+        (Ipv4Addr::LOCALHOST, self.tls_port).into()
+    }
+
+    /// `rediss://127.0.0.1:…`, with [`Builder::tls`].
+    pub fn tls_url(&self) -> String {
+        format!("rediss://{}", self.tls_address())
+    }
+
+    /// The file (PEM) with the certificate that signed the server's, for clients to trust. No other server's
+    /// is of use here.
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.home.path().join(certificates::AUTHORITY)
+    }
+
+    /// The file (PEM) with the server's certificate. It is good for a client too.
+    pub fn certificate(&self) -> PathBuf {
+        self.home.path().join(certificates::CERTIFICATE)
+    }
+
+    /// The file (PEM) with the private key of [`Server::certificate`].
+    pub fn private_key(&self) -> PathBuf {
+        self.home.path().join(certificates::PRIVATE_KEY)
     }
 
     fn socket(&self) -> PathBuf {
