@@ -1,0 +1,65 @@
+-- Peeking, renewing, resetting.
+
+-- keys: the counts. arguments: time. answer: now · each count's view.
+local function peek(keys, arguments)
+    local now = clock(arguments[1])
+    local answer = { now }
+    for at = 1, #keys do
+        answer[at + 1] = view(keys[at], now, 0, 1)
+    end
+    return answer
+end
+
+-- Moves the ends of leases to a whole lease from now.
+--
+-- keys: a count for each part. arguments: time · grace · for each part: c8 instance · last · cost
+-- answer: for each part its new end; 0 where it has ended; -1 where it is no lease
+local function renew(keys, arguments)
+    local now, grace = clock(arguments[1]), tonumber(arguments[2])
+    local answer = {}
+    for at = 1, #keys do
+        local key = keys[at]
+        local instance, last, cost = unpack('<c8dd', arguments[at + 2])
+        local state = call('GETRANGE', key, 0, ENTRIES)
+        local letter, finish = sub(state, 1, 1), 0
+        if letter == 'C' then
+            local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly =
+                unpack('<c8c8ddddddddd', state)
+            local name = pack('<dd', last, cost)
+            local ends = identity == instance and acted - now <= span and call('ZSCORE', key .. ':e', name)
+            local time = max(now, acted)
+            if ends and tonumber(ends) > time then
+                finish = time + span
+                if time >= first then
+                    used, partly = drop_ended(key, time, used, partly)
+                    first = first_end(key) or NO_END
+                end
+                call('ZADD', key .. ':e', finish, name)
+                local extends = finish >= kept
+                if extends then
+                    kept = finish + span
+                end
+                call('SETRANGE', key, 0, pack('<c8c8ddddddddd', shape, identity, quota, span, time, gross, used,
+                    min(first, finish), kept, partly, wholly))
+                if extends then
+                    local keep = kept - now + grace
+                    call('PEXPIRE', key, ceil(keep / 1000))
+                    call('PEXPIRE', key .. ':k', ceil(keep / 1000))
+                    extend(key, keep, partly, wholly)
+                end
+            end
+        elseif letter ~= '' then
+            finish = -1
+        end
+        answer[at] = finish
+    end
+    return answer
+end
+
+-- Forgets a count. key: it. arguments: time. answer: 1 if there was one that said anything.
+local function reset(keys, arguments)
+    local key, now = keys[1], clock(arguments[1])
+    local said = expires_at(key, call('GETRANGE', key, 0, LONGEST_HEADER - 1)) > now
+    call('DEL', key, key .. ':e', key .. ':p', key .. ':f', key .. ':k')
+    return said and 1 or 0
+end

@@ -1,0 +1,314 @@
+-- Giving back (core: engine/refund.rs, and `refund` of each algorithm).
+--
+-- Each algorithm's function answers: units newly given back, in all, and whether the part is expired. The part is
+-- `instance`, `last`, `cost`; `total` is how many of its units are to have been given back in all.
+
+local function is_issued(cost, last, gross)
+    return cost >= 1 and cost <= last and last <= gross
+end
+
+local function refund_fixed(key, whole, instance, last, cost, total, now)
+    local shape, identity, quota, start, finish, gross, refunded, charged = unpack('<c8c8dddddd', whole)
+    local marks = read_marks(whole, FIXED + 1)
+    if identity ~= instance or now >= finish or (now < start and start - now > finish - start)
+        or not is_issued(cost, last, gross) or last <= marks.floor then
+        return 0, 0, true
+    end
+    local already = given_back(marks, cost, last)
+    local newly = mark(marks, cost, last, total, 0, 0, 1)
+    if newly > 0 then
+        refunded = refunded + newly
+        if gross == refunded and sub(shape, 1, 1) == 'F' then
+            -- Nothing counts in it: the next charge opens a window of its own.
+            call('DEL', key, key .. ':k')
+        else
+            local state = pack('<c8c8dddddd', shape, identity, quota, start, finish, gross, refunded, charged)
+            call('SET', key, state .. write_marks(marks), 'KEEPTTL')
+        end
+    end
+    return newly, already + newly, false
+end
+
+local function refund_sliding(key, whole, instance, last, cost, total, now)
+    local shape, current, previous, quota, window, start, gross, refunded, gross_before, refunded_before, charged =
+        unpack('<c8c8c8dddddddd', whole)
+    local marks, behind = read_marks(whole, SLIDING + 1)
+    local marks_before = read_marks(whole, behind)
+    local elapsed = now - start
+    if -elapsed > window or elapsed - window >= window then
+        return 0, 0, true
+    end
+    if elapsed >= window then
+        -- The bucket that was current is the previous one by now.
+        start, previous, current = start + window, current, nil
+        gross, refunded, gross_before, refunded_before = 0, 0, gross, refunded
+        marks, marks_before = { floor = 0 }, marks
+    end
+    local is_current = instance == current
+    if not is_current and instance ~= previous then
+        return 0, 0, true
+    end
+    local of, of_gross = marks_before, gross_before
+    if is_current then
+        of, of_gross = marks, gross
+    end
+    if not is_issued(cost, last, of_gross) or last <= of.floor then
+        return 0, 0, true
+    end
+    local already = given_back(of, cost, last)
+    local newly = mark(of, cost, last, total, 0, 0, 1)
+    if newly > 0 then
+        if is_current then
+            refunded = refunded + newly
+        else
+            refunded_before = refunded_before + newly
+        end
+        -- A current bucket without a charge has no receipts, and gets its identity with the first one.
+        local state = pack('<c8c8c8dddddddd', shape, current or NO_INSTANCE, previous, quota, window, start, gross, refunded,
+            gross_before, refunded_before, charged)
+        call('SET', key, state .. write_marks(marks) .. write_marks(marks_before), 'KEEPTTL')
+    end
+    return newly, already + newly, false
+end
+
+-- `units` · T for any number of units, at most about the end of time.
+local function span_of_many(units, unit, unit_fraction, denominator)
+    if units * unit > MAX_UNIT then
+        return MAX_UNIT, 0
+    end
+    -- By as many units at a time as keep every product within 2^52.
+    local most = floor(4503599627370496 / denominator)
+    local micros, fraction = 0, 0
+    local scale, step, step_fraction = units, unit, unit_fraction
+    while scale > 0 do
+        local rest = fmod(scale, most)
+        local more, more_fraction = span_of(rest, step, step_fraction, denominator)
+        micros, fraction = plus(micros, fraction, more, more_fraction, denominator)
+        scale = (scale - rest) / most
+        if scale > 0 then
+            step, step_fraction = span_of(most, step, step_fraction, denominator)
+            if scale * step > MAX_UNIT then
+                return MAX_UNIT, 0
+            end
+        end
+    end
+    return micros, fraction
+end
+
+local function refund_bucket(key, whole, instance, last, cost, total, now)
+    local shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept, charged =
+        unpack('<c8c8dddddddd', whole)
+    local marks = read_marks(whole, BUCKET + 1)
+    if tat < now or (tat == now and fraction == 0) then
+        return 0, 0, true
+    end
+    local unit_fraction = unit_parts % denominator
+    local unit = (unit_parts - unit_fraction) / denominator
+    local longest, rest = span_of(burst, unit, unit_fraction, denominator)
+    if rest > 0 then
+        longest = longest + 1
+    end
+    local time, start = now, max(tat - longest, 0)
+    if now < start then
+        if start - now > longest then
+            return 0, 0, true
+        end
+        time = start
+    end
+    if identity ~= instance or not is_issued(cost, last, gross) or last <= marks.floor then
+        return 0, 0, true
+    end
+    local already = given_back(marks, cost, last)
+    local newly = max(min(total, cost) - already, 0)
+    if newly == 0 then
+        return 0, already, false
+    end
+    -- What has refilled already is not given back: no more than the charge's end on the net axis reaches beyond now.
+    local credit, credit_fraction = span_of_many(newly, unit, unit_fraction, denominator)
+    local above, above_fraction = credit_above(marks, last, denominator)
+    above, above_fraction = plus(tat, fraction, above, above_fraction, denominator)
+    local later, later_fraction = span_of_many(gross - last, unit, unit_fraction, denominator)
+    local unfilled, unfilled_fraction = minus(above, above_fraction, later, later_fraction, denominator)
+    unfilled, unfilled_fraction = minus(unfilled, unfilled_fraction, time, 0, denominator)
+    if credit > unfilled or (credit == unfilled and credit_fraction > unfilled_fraction) then
+        credit, credit_fraction = unfilled, unfilled_fraction
+    end
+    newly = mark(marks, cost, last, total, credit, credit_fraction, denominator)
+    tat, fraction = minus(tat, fraction, credit, credit_fraction, denominator)
+    if tat < now or (tat == now and fraction == 0) then
+        call('DEL', key, key .. ':k')
+    else
+        local state = pack('<c8c8dddddddd', shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept,
+            charged)
+        call('SET', key, state .. write_marks(marks), 'KEEPTTL')
+    end
+    return newly, already + newly, false
+end
+
+-- Past the bound, forgets the entry refunded whole that is the oldest: its receipt expires.
+local function forget_oldest(key, time)
+    local whole, left = call('HGETALL', key .. ':f'), {}
+    for at = 1, #whole, 2 do
+        if tonumber(whole[at + 1]) <= time then
+            call('HDEL', key .. ':f', whole[at])
+        else
+            left[#left + 1] = { last = unpack('<d', whole[at]), name = whole[at] }
+        end
+    end
+    table.sort(left, function(one, other) return one.last < other.last end)
+    for at = 1, #left - REMEMBERED do
+        call('HDEL', key .. ':f', left[at].name)
+    end
+    return min(#left, REMEMBERED)
+end
+
+local function refund_entry(key, whole, instance, last, cost, total, now)
+    local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly = unpack('<c8c8ddddddddd', whole)
+    if acted - now > span or identity ~= instance then
+        return 0, 0, true
+    end
+    local time, name = max(now, acted), pack('<dd', last, cost)
+    local finish = call('ZSCORE', key .. ':e', name)
+    if not finish then
+        finish = wholly > 0 and call('HGET', key .. ':f', name)
+        local expired = not finish or tonumber(finish) <= time
+        return 0, expired and 0 or cost, expired
+    end
+    if tonumber(finish) <= time then
+        return 0, 0, true
+    end
+    local already = partly > 0 and tonumber(call('HGET', key .. ':p', name)) or 0
+    local newly = max(min(total, cost) - already, 0)
+    if newly == 0 then
+        return 0, already, false
+    end
+    local left = call('PTTL', key)
+    used = used - newly
+    if already + newly == cost then
+        call('ZREM', key .. ':e', name)
+        if already > 0 then
+            partly = partly - call('HDEL', key .. ':p', name)
+        end
+        call('HSET', key .. ':f', name, finish)
+        wholly = wholly + 1
+        if wholly > REMEMBERED then
+            wholly = forget_oldest(key, time)
+        end
+        if wholly > 0 then
+            call('PEXPIRE', key .. ':f', left)
+        end
+    else
+        call('HSET', key .. ':p', name, already + newly)
+        call('PEXPIRE', key .. ':p', left)
+        if already == 0 then
+            partly = partly + 1
+        end
+    end
+    if time >= first then
+        used, partly = drop_ended(key, time, used, partly)
+        first = first_end(key) or NO_END
+    end
+    call('SETRANGE', key, 0, pack('<c8c8ddddddddd', shape, identity, quota, span, time, gross, used, first, kept, partly,
+        wholly))
+    return newly, already + newly, false
+end
+
+-- By a state's letter.
+local refund_by = {
+    A = refund_fixed, D = refund_fixed, F = refund_fixed, S = refund_sliding, B = refund_bucket, L = refund_entry,
+    C = refund_entry,
+}
+
+-- Gives back up to `total` of one part.
+local function give_back(key, instance, last, cost, total, now)
+    local whole = call('GET', key)
+    local refund = whole and refund_by[sub(whole, 1, 1)]
+    if not refund then
+        return 0, 0, true
+    end
+    return refund(key, whole, instance, last, cost, total, now)
+end
+
+-- When the count says nothing any more.
+local function expires_at(key, state)
+    local letter = sub(state, 1, 1)
+    if letter == 'A' or letter == 'D' or letter == 'F' then
+        return (unpack('<d', state, 33))
+    elseif letter == 'S' then
+        local window, start = unpack('<dd', state, 33)
+        return start + 2 * window
+    elseif letter == 'B' then
+        local tat, fraction = unpack('<dd', state, 41)
+        return fraction > 0 and tat + 1 or tat
+    elseif letter == 'L' or letter == 'C' then
+        local last = call('ZREVRANGE', key .. ':e', 0, 0, 'WITHSCORES')
+        local latest = tonumber(last[2]) or 0
+        for _, finish in ipairs(call('HVALS', key .. ':f')) do
+            latest = max(latest, tonumber(finish))
+        end
+        return latest
+    end
+    return 0
+end
+
+-- What the caller needs to tell a count's status: its header; of entries, also what `look_at_entries` answers and when
+-- it says nothing any more.
+local function view(key, now, quota, cost)
+    local state = call('GETRANGE', key, 0, LONGEST_HEADER - 1)
+    local letter = sub(state, 1, 1)
+    if letter == 'L' or letter == 'C' then
+        local used, reset, fits = look_at_entries(key, state, now, quota, cost)
+        return sub(state, 1, ENTRIES + 1) .. pack('<dddd', used, reset, fits, expires_at(key, state))
+    end
+    return state
+end
+
+-- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free.
+local function note_refunds(key, first_instance, first_last, in_all)
+    local bytes = call('GET', key)
+    if not bytes then
+        return
+    end
+    local note = cmsgpack.unpack(bytes)
+    local parts = note[3]
+    if parts[1][3] ~= first_instance or parts[1][4] ~= first_last then
+        return
+    end
+    local freed, changed = true, false
+    for at = 1, #parts do
+        local part = parts[at]
+        if (in_all[at] or 0) > part[5] then
+            part[5], changed = in_all[at], true
+        end
+        freed = freed and part[5] >= part[2]
+    end
+    if freed then
+        call('DEL', key)
+    elseif changed then
+        call('SET', key, cmsgpack.pack(note), 'KEEPTTL')
+    end
+end
+
+-- keys: one count for each part, then the note of an idempotency key if there is one.
+-- arguments: time · for each part: c8 instance · last · cost · total · what the receipt knows to be given back
+-- answer: now · for each part: newly, in all, expired · for each part its view
+local function refund(keys, arguments)
+    local now, count = clock(arguments[1]), #arguments - 1
+    local answer, in_all, first_instance, first_last = { now }, {}, nil, nil
+    for at = 1, count do
+        local instance, last, cost, total, known = unpack('<c8dddd', arguments[at + 1])
+        if at == 1 then
+            first_instance, first_last = instance, last
+        end
+        local newly, all, expired = give_back(keys[at], instance, last, cost, total, now)
+        in_all[at] = max(all, known)
+        answer[at * 3 - 1], answer[at * 3], answer[at * 3 + 1] = newly, in_all[at], expired and 1 or 0
+    end
+    for at = 1, count do
+        answer[3 * count + 1 + at] = view(keys[at], now, 0, 1)
+    end
+    if keys[count + 1] then
+        note_refunds(keys[count + 1], first_instance, first_last, in_all)
+    end
+    return answer
+end

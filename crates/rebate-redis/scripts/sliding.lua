@@ -1,0 +1,69 @@
+-- The sliding window counter (core: algorithm/sliding.rs). Letter S.
+--
+-- state: c8 shape · c8 current's instance · c8 previous' instance · quota · window · start · current's gross, refunded
+--        · previous' gross, refunded · charged at   [current's marks, previous' marks]
+-- item:  c8 shape · c8 fresh · quota · cost · window · tick · ticks · grace   [long key]
+
+local SLIDING = 87
+-- The marks behind a header that ends at byte `offset`: of the current bucket, or all, as bytes.
+local function bytes_of_marks(tail, offset)
+    if #tail <= offset then
+        return NO_MARKS
+    end
+    local _, runs = unpack('<dd', tail, offset + 1)
+    return sub(tail, offset + 1, offset + 16 + 40 * runs)
+end
+
+local function charge_sliding(key, item, now, given)
+    local shape, fresh, quota, cost, window, tick, ticks, grace = unpack('<c8c8dddddd', item)
+    cost = given or cost
+    local old = call('GETRANGE', key, 0, SLIDING)
+    local current, previous, start, gross, refunded, gross_before, refunded_before, _
+    local opens, marks = true, ''
+    if old ~= '' then
+        local was
+        was, current, previous, _, _, start, gross, refunded, gross_before, refunded_before = unpack('<c8c8c8ddddddd', old)
+        if was == shape then
+            local elapsed = now - start
+            if elapsed < window then
+                opens = -elapsed > window
+            elseif elapsed - window < window then
+                -- The current bucket is the previous one by now. Its marks go along.
+                if refunded > 0 then
+                    marks = NO_MARKS .. bytes_of_marks(call('GETRANGE', key, SLIDING + 1, -1), 0)
+                end
+                start, current, previous = start + window, fresh, current
+                gross, refunded, gross_before, refunded_before = 0, 0, gross, refunded
+                opens = nil
+            end
+        end
+    end
+    if opens then
+        start, current, previous = now - now % window, fresh, fresh
+        gross, refunded, gross_before, refunded_before = 0, 0, 0, 0
+    end
+    local used, used_before = gross - refunded, gross_before - refunded_before
+    if cost > quota - used then
+        return nil, old
+    end
+    local weight = ticks
+    if now > start then
+        weight = ticks - floor((now - start) / tick)
+    end
+    if used_before * weight + (used + cost) * ticks > quota * ticks then
+        return nil, old
+    end
+    if gross == 0 then
+        current = fresh
+    end
+    if gross > MAX_UNIT - cost then
+        current, previous, opens, marks = fresh, fresh, true, ''
+        gross, refunded, gross_before, refunded_before = used, 0, used_before, 0
+    end
+    local state = pack('<c8c8c8dddddddd', shape, current, previous, quota, window, start, gross + cost, refunded,
+        gross_before, refunded_before, now)
+    if opens == false then
+        return state
+    end
+    return state .. marks, start + 2 * window - now + grace, false, #item > 64 and sub(item, 65)
+end
