@@ -1,0 +1,403 @@
+//! One server: its connection, its breaker, its functions.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, RedisError, Value};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::Common;
+use super::breaker::Breaker;
+use super::sentinel::Sentinel;
+use super::trouble::{Failure, Trouble};
+
+/// Requests waiting for the connection's task to write them. Above what is usually in flight, so that none has to
+/// wait for room.
+const WAITING: usize = 1024;
+
+pub(super) struct Node {
+    common: Arc<Common>,
+    /// For texts: host and port, or the socket's path.
+    name: String,
+    way: Way,
+    wire: RwLock<Option<Arc<Wire>>>,
+    /// The one attempt to connect that all who need it wait for.
+    connecting: Mutex<Option<watch::Receiver<Outcome>>>,
+    breaker: Breaker,
+    loading: tokio::sync::Mutex<()>,
+    loads: AtomicU64,
+}
+
+type Outcome = Option<Result<Arc<Wire>, Failure>>;
+
+pub(super) enum Way {
+    Fixed(Box<Client>),
+    Sentinel(Box<Sentinel>),
+    Brought(MultiplexedConnection),
+}
+
+/// One connection.
+pub(super) struct Wire {
+    connection: MultiplexedConnection,
+    /// Set when the connection's task is gone: what is then not yet sent never will be.
+    ended: Arc<AtomicBool>,
+    /// A call had no answer in time, and it is being found out why.
+    suspect: AtomicBool,
+    /// Its end has been counted as a failure: once, however many calls it took along.
+    mourned: AtomicBool,
+    server: String,
+}
+
+/// Held by the connection's task, so dropped with it: when the connection ends, and also when its runtime does.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Wire {
+    pub(super) async fn open(client: &Client) -> Result<Wire, RedisError> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = End(Arc::clone(&ended));
+        let config = AsyncConnectionConfig::new()
+            // Timeouts are ours: one per call, not two.
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(WAITING)
+            .set_push_sender(move |_: PushInfo| {
+                let _held = &end;
+                Ok::<(), SendError>(())
+            });
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Wire::new(connection, ended, client.get_connection_info().addr().to_string()))
+    }
+
+    fn new(connection: MultiplexedConnection, ended: Arc<AtomicBool>, server: String) -> Wire {
+        let (suspect, mourned) = (AtomicBool::new(false), AtomicBool::new(false));
+        Wire { connection, ended, suspect, mourned, server }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Sends a command, after an ASKING if asked to.
+    pub(super) async fn send(&self, command: &Cmd, asking: bool) -> Result<Value, RedisError> {
+        let mut connection = self.connection.clone();
+        if !asking {
+            return connection.send_packed_command(command).await;
+        }
+        // In one piece, as another call's command must not come between.
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ASKING").add_command(command.clone());
+        let answers = connection.send_packed_commands(&pipeline, 0, 2).await?;
+        answers.into_iter().nth(1).ok_or_else(|| RedisError::from((ErrorKind::Parse, "an answer is missing")))
+    }
+}
+
+impl Node {
+    pub(super) fn new(common: Arc<Common>, way: Way, name: String) -> Arc<Node> {
+        let wire = match &way {
+            Way::Brought(connection) => {
+                Some(Arc::new(Wire::new(connection.clone(), Arc::new(AtomicBool::new(false)), name.clone())))
+            }
+            _ => None,
+        };
+        Arc::new(Node {
+            breaker: Breaker::new(common.open_after),
+            common,
+            name,
+            way,
+            wire: RwLock::new(wire),
+            connecting: Mutex::new(None),
+            loading: tokio::sync::Mutex::new(()),
+            loads: AtomicU64::new(0),
+        })
+    }
+
+    /// The server's name for texts.
+    pub(super) fn server(&self) -> String {
+        let wire = self.wire.read().unwrap_or_else(PoisonError::into_inner);
+        wire.as_ref().map_or_else(|| self.name.clone(), |wire| wire.server.clone())
+    }
+
+    /// Sends a command over the connection that there is, and waits for its answer.
+    #[inline]
+    pub(super) async fn send(self: &Arc<Self>, command: &Cmd) -> Result<Value, Trouble> {
+        if !self.breaker.is_closed() {
+            return Err(self.refuse());
+        }
+        match self.present() {
+            Some(wire) => self.send_over(&wire, command, false, self.common.call_timeout).await,
+            None => Err(Trouble::NoWire),
+        }
+    }
+
+    /// As [`send`](Self::send), but makes a connection where there is none, and all until a deadline.
+    pub(super) async fn send_until(
+        self: &Arc<Self>,
+        command: &Cmd,
+        asking: bool,
+        deadline: Instant,
+    ) -> Result<Value, Trouble> {
+        if !self.breaker.is_closed() {
+            return Err(self.refuse());
+        }
+        let wire = self.connected(deadline).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Trouble::NoWire);
+        }
+        self.send_over(&wire, command, asking, left.min(self.common.call_timeout)).await
+    }
+
+    async fn send_over(
+        self: &Arc<Self>,
+        wire: &Arc<Wire>,
+        command: &Cmd,
+        asking: bool,
+        limit: Duration,
+    ) -> Result<Value, Trouble> {
+        if Handle::try_current().is_err() {
+            return Err(Trouble::NoRuntime);
+        }
+        match timeout(limit, wire.send(command, asking)).await {
+            Ok(Ok(Value::ServerError(error))) => {
+                self.breaker.succeeded();
+                Err(Trouble::Said(error))
+            }
+            Ok(Ok(value)) => {
+                self.breaker.succeeded();
+                Ok(value)
+            }
+            // A connection brought along has a timeout of its own.
+            Ok(Err(error)) if error.is_timeout() => Err(self.slow(wire, limit)),
+            Ok(Err(error)) => Err(self.lost(wire, error)),
+            Err(_) => Err(self.slow(wire, limit)),
+        }
+    }
+
+    /// The connection, unless it has ended.
+    #[inline]
+    fn present(&self) -> Option<Arc<Wire>> {
+        let wire = self.wire.read().unwrap_or_else(PoisonError::into_inner);
+        wire.as_ref().filter(|wire| !wire.has_ended()).cloned()
+    }
+
+    /// The connection, made if need be. However many ask for it, one is made.
+    async fn connected(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Wire>, Trouble> {
+        let deadline = deadline.min(Instant::now() + self.common.connect_timeout + Duration::from_millis(100));
+        loop {
+            if let Some(wire) = self.present() {
+                return Ok(wire);
+            }
+            if Handle::try_current().is_err() {
+                return Err(Trouble::NoRuntime);
+            }
+            if let Way::Brought(_) = self.way {
+                let text = "the connection given by the application has closed: give a new one, or the server's URL";
+                return Err(Trouble::Unconnected(Failure::new(text, None)));
+            }
+            let mut attempt = self.attempt();
+            let outcome = match timeout_at(deadline, attempt.wait_for(Option::is_some)).await {
+                Ok(outcome) => Ok(outcome.ok().and_then(|outcome| outcome.clone())),
+                Err(elapsed) => Err(elapsed),
+            };
+            match outcome {
+                Ok(Some(Ok(wire))) => return Ok(wire),
+                Ok(Some(Err(failure))) => return Err(Trouble::Unconnected(failure)),
+                // The runtime that the attempt ran on is gone; it is made again on this one.
+                Ok(None) => {}
+                Err(_) => {
+                    // Perhaps it belongs to a runtime that does not run: the next to come shall begin afresh.
+                    let mut connecting = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+                    if connecting.as_ref().is_some_and(|current| current.same_channel(&attempt)) {
+                        *connecting = None;
+                    }
+                    return Err(Trouble::NoWire);
+                }
+            }
+        }
+    }
+
+    /// The attempt to connect that is under way, or a new one.
+    fn attempt(self: &Arc<Self>) -> watch::Receiver<Outcome> {
+        let mut connecting = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = connecting.as_ref() {
+            // An error says that its task is gone.
+            if attempt.has_changed().is_ok() {
+                return attempt.clone();
+            }
+        }
+        let (sender, attempt) = watch::channel(None);
+        *connecting = Some(attempt.clone());
+        let node = Arc::clone(self);
+        // A task of its own, because those who wait for it may all give up, and others come.
+        tokio::spawn(async move {
+            let outcome = node.open().await;
+            match &outcome {
+                Ok(wire) => {
+                    *node.wire.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(wire));
+                }
+                Err(_) => node.failed(),
+            }
+            let mut connecting = node.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+            if connecting.as_ref().is_some_and(|current| current.same_channel(&sender.subscribe())) {
+                *connecting = None;
+            }
+            drop(connecting);
+            sender.send_replace(Some(outcome));
+        });
+        attempt
+    }
+
+    async fn open(&self) -> Result<Arc<Wire>, Failure> {
+        let limit = self.common.connect_timeout;
+        let opening = async {
+            match &self.way {
+                Way::Fixed(client) => Wire::open(client).await.map_err(Failure::of),
+                Way::Sentinel(sentinel) => sentinel.open().await,
+                Way::Brought(_) => Err(Failure::new("a connection given by the application is not made anew", None)),
+            }
+        };
+        match timeout(limit, opening).await {
+            Ok(outcome) => outcome.map(Arc::new),
+            Err(_) => Err(Failure::new(
+                format!("no connection within {limit:?}: check that the server runs and can be reached"),
+                None,
+            )),
+        }
+    }
+
+    /// Lets go of the present connection, so that the next call makes another: perhaps to another server.
+    pub(super) fn reconnect(&self) {
+        if !matches!(self.way, Way::Brought(_)) {
+            *self.wire.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Lets go of this connection. The calls that wait on it go on waiting: an answer may still come.
+    fn discard(&self, wire: &Arc<Wire>) {
+        let mut present = self.wire.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(self.way, Way::Brought(_)) && present.as_ref().is_some_and(|present| Arc::ptr_eq(present, wire)) {
+            *present = None;
+        }
+    }
+
+    #[cold]
+    fn lost(self: &Arc<Self>, wire: &Arc<Wire>, error: RedisError) -> Trouble {
+        // Each of its calls comes here; the task's own word may be a moment late.
+        wire.ended.store(true, Ordering::Release);
+        if !wire.mourned.swap(true, Ordering::AcqRel) {
+            self.failed();
+        }
+        Trouble::Lost(error)
+    }
+
+    /// A call had no answer in time. If a PING has none either, the connection is given up and the breaker opened,
+    /// so that not every caller to come has to find out by waiting.
+    #[cold]
+    fn slow(self: &Arc<Self>, wire: &Arc<Wire>, limit: Duration) -> Trouble {
+        self.failed();
+        if !wire.suspect.swap(true, Ordering::AcqRel) {
+            let (node, wire) = (Arc::clone(self), Arc::clone(wire));
+            tokio::spawn(async move {
+                let answer = timeout(node.common.call_timeout / 2, wire.send(&redis::cmd("PING"), false)).await;
+                wire.suspect.store(false, Ordering::Release);
+                if !matches!(answer, Ok(Ok(_))) {
+                    node.discard(&wire);
+                    if node.breaker.trip() {
+                        node.keep_probing();
+                    }
+                }
+            });
+        }
+        Trouble::Slow(limit)
+    }
+
+    /// The way failed once more.
+    fn failed(self: &Arc<Self>) {
+        if self.breaker.failed() {
+            self.keep_probing();
+        }
+    }
+
+    /// The breaker is open. Should whoever was to probe be gone with its runtime, this takes it over.
+    #[cold]
+    fn refuse(self: &Arc<Self>) -> Trouble {
+        if Handle::try_current().is_ok() && self.breaker.claim_overdue(self.lease()) {
+            let node = Arc::clone(self);
+            tokio::spawn(async move {
+                if !node.probe().await {
+                    node.keep_probing();
+                }
+            });
+        }
+        Trouble::Refused
+    }
+
+    /// Probes in the background until the server answers: nobody waits for it.
+    fn keep_probing(self: &Arc<Self>) {
+        let node = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let Some(due) = node.upgrade().and_then(|node| node.breaker.due()) else { return };
+                sleep(due.wait).await;
+                let Some(node) = node.upgrade() else { return };
+                // Else another is at it.
+                if !node.breaker.claim(due, node.lease()) || node.probe().await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// The one probe: whether the server answers anything at all.
+    async fn probe(self: &Arc<Self>) -> bool {
+        let answers = match self.connected(Instant::now() + self.common.connect_timeout).await {
+            Ok(wire) => {
+                let answer = timeout(self.common.call_timeout, wire.send(&redis::cmd("PING"), false)).await;
+                if !matches!(answer, Ok(Ok(_))) {
+                    self.discard(&wire);
+                }
+                matches!(answer, Ok(Ok(_)))
+            }
+            Err(_) => false,
+        };
+        if answers {
+            self.breaker.close();
+        } else {
+            self.breaker.stay_open();
+        }
+        answers
+    }
+
+    /// Above what a probe can take.
+    fn lease(&self) -> Duration {
+        self.common.connect_timeout + self.common.call_timeout + Duration::from_secs(1)
+    }
+
+    /// Loads the library. Of many that find it missing at once, one does.
+    pub(super) async fn load(self: &Arc<Self>, deadline: Instant) -> Result<(), Trouble> {
+        let loads = self.loads.load(Ordering::Acquire);
+        let Ok(_one) = timeout_at(deadline, self.loading.lock()).await else { return Err(Trouble::NoWire) };
+        if self.loads.load(Ordering::Acquire) != loads {
+            return Ok(());
+        }
+        let mut command = redis::cmd("FUNCTION");
+        command.arg("LOAD").arg(self.common.library.source.as_bytes());
+        match self.send_until(&command, false, deadline).await {
+            Ok(_) => {}
+            Err(Trouble::Said(error)) if error.details().is_some_and(|detail| detail.contains("already exists")) => {}
+            Err(trouble) => return Err(trouble),
+        }
+        self.loads.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+}
