@@ -10,14 +10,20 @@
 //! error; only [`Server::try_command`] answers with what the server said.
 
 mod certificates;
+mod cluster;
 mod home;
 mod ports;
 mod process;
 mod proxy;
+mod replica;
+mod sentinel;
 mod server;
 mod wait;
 
+pub use cluster::Cluster;
 pub use process::program;
 pub use proxy::Proxy;
+pub use replica::Replica;
+pub use sentinel::Sentinels;
 pub use server::{Builder, Server};
 pub use wait::until;

@@ -81,8 +81,8 @@ impl Builder {
 /// A server of its own on 127.0.0.1, ended in Drop.
 #[derive(Debug)]
 pub struct Server {
-    builder: Builder,
-    secret: String,
+    pub(crate) builder: Builder,
+    pub(crate) secret: String,
     port: u16,
     tls_port: u16,
     // Before its home: a directory is removed once nobody writes to it.
@@ -298,14 +298,19 @@ impl Server {
 
     /// The same where an error is an answer.
     pub fn try_command(&self, words: &[&str]) -> RedisResult<Value> {
-        let url = self.url_of(ADMINISTRATOR, &self.secret);
-        let mut connection = redis::Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        connection.set_write_timeout(Some(PATIENCE))?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(word);
         }
+        self.query(&command)
+    }
+
+    /// The same for words that are not text.
+    pub fn query(&self, command: &redis::Cmd) -> RedisResult<Value> {
+        let url = self.url_of(ADMINISTRATOR, &self.secret);
+        let mut connection = redis::Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_write_timeout(Some(PATIENCE))?;
         command.query(&mut connection)
     }
 
