@@ -10,7 +10,7 @@ mod settle;
 
 use smallvec::SmallVec;
 
-pub use charge::charge;
+pub use charge::{Line, Lines, charge, check_idempotency, sum};
 pub use refund::refund;
 pub use settle::settle;
 
@@ -166,9 +166,11 @@ pub fn reset(counts: &mut impl Counts, limit: &Limit, key: KeyRef<'_>, now: Time
     held.is_some_and(|held| held.expires_at() > now.as_micros())
 }
 
+/// Checks that a receipt is of the store.
+///
 /// # Errors
 /// [`Error::is_other_store`] when the receipt is another store's.
-pub(crate) fn check_receipt(identity: &Identity, receipt: &Receipt) -> Result<(), Error> {
+pub fn check_receipt(identity: &Identity, receipt: &Receipt) -> Result<(), Error> {
     if receipt.store == identity.tag() { Ok(()) } else { Err(other_store(identity)) }
 }
 
@@ -180,7 +182,11 @@ fn other_store(identity: &Identity) -> Error {
     )
 }
 
-pub(crate) fn check_items(items: &[Item<'_>]) -> Result<(), Error> {
+/// Checks the number of items and their keys' lengths.
+///
+/// # Errors
+/// [`Error::is_invalid`] when there is none, there are too many, or a key is too long.
+pub fn check_items(items: &[Item<'_>]) -> Result<(), Error> {
     if items.is_empty() {
         return Err(Error::invalid("a charge of no limits; name at least one"));
     }

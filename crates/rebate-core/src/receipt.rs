@@ -111,6 +111,17 @@ impl Receipt {
         self.store == identity.tag()
     }
 
+    /// For those who write stores: the same receipt, bearing an idempotency key.
+    pub fn with_idempotency(mut self, note: IdempotencyNote) -> Self {
+        self.idempotency = Some(Box::new(note));
+        self
+    }
+
+    /// For those who write stores: the idempotency key it bears.
+    pub fn idempotency(&self) -> Option<&IdempotencyNote> {
+        self.idempotency.as_deref()
+    }
+
     /// For those who write stores: the key to which its idempotency key is scoped.
     pub fn idempotency_scope(&self) -> Option<KeyRef<'_>> {
         self.idempotency.as_ref().map(|note| note.scope.as_ref())

@@ -63,3 +63,14 @@ local function reset(keys, arguments)
     call('DEL', key, key .. ':e', key .. ':p', key .. ':f', key .. ':k')
     return said and 1 or 0
 end
+
+-- Writes down a limit for operators. key: where. arguments: name · policy · for how long at least, in milliseconds.
+local function write_limit(keys, arguments)
+    clock('0')
+    call('HSET', keys[1], arguments[1], arguments[2])
+    local keep = tonumber(arguments[3])
+    if call('PTTL', keys[1]) < keep then
+        call('PEXPIRE', keys[1], keep)
+    end
+    return 1
+end

@@ -2,5 +2,19 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod charge;
+mod item;
+mod keys;
+mod late;
 mod library;
 mod link;
+mod list;
+mod look;
+mod refund;
+mod settle;
+mod shared;
+mod store;
+mod view;
+
+pub use link::{Connection, Settings};
+pub use store::{RedisStore, RedisStoreBuilder};

@@ -9,24 +9,29 @@ use crate::decision::{Decision, Denial, Retry, Status};
 use crate::engine::{Counts, Note, Place, check_items, peek_at};
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
-use crate::limit::{Limit, LimitIndex};
+use crate::limit::{Identity, Limit, LimitIndex};
 use crate::policy::MAX_WINDOW;
 use crate::receipt::{IdempotencyNote, LimitRef, Part, Receipt};
 use crate::store::{ChargeRequest, Idempotency, Item, Statuses};
 use crate::time::{Timestamp, micros};
 
 /// The items of one request that charge the same count, summed.
-#[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
     /// The first item's place in the request.
-    pub(super) item: usize,
-    pub(super) limit: &'a Limit,
-    pub(super) index: LimitIndex,
-    pub(super) place: Place<'a>,
-    pub(super) cost: u64,
+    pub item: usize,
+    /// Its limit.
+    pub limit: &'a Limit,
+    /// The limit's place in the store's registry.
+    pub index: LimitIndex,
+    /// Where the count is kept.
+    pub place: Place<'a>,
+    /// The items' costs, summed; saturating.
+    pub cost: u64,
 }
 
-pub(super) type Lines<'a> = SmallVec<[Line<'a>; 2]>;
+/// The lines of a request, in the order of their first items.
+pub type Lines<'a> = SmallVec<[Line<'a>; 2]>;
 
 /// A count taken out for a line.
 pub(super) struct Taken<'a> {
@@ -54,7 +59,7 @@ pub fn charge(
     random: &mut impl FnMut() -> u64,
 ) -> Result<Decision, Error> {
     check_items(request.items)?;
-    let lines = sum(counts, request.items)?;
+    let lines = sum(counts.identity(), request.items)?;
     if let Some(idempotency) = &request.idempotency {
         let scope = check_idempotency(idempotency, request.items)?;
         // A note that has run out is forgotten by having been taken.
@@ -164,14 +169,17 @@ pub(super) fn apply(
     Ok((parts, statuses))
 }
 
-/// The items, those of one count summed in the place of the first.
-fn sum<'a>(counts: &impl Counts, items: &'a [Item<'a>]) -> Result<Lines<'a>, Error> {
+/// The items of a request, those of one count summed in the place of the first.
+///
+/// # Errors
+/// [`Error::is_invalid`] for a cost of 0; [`Error::is_conflict`] when one name stands for two limits.
+pub fn sum<'a>(identity: &Identity, items: &'a [Item<'a>]) -> Result<Lines<'a>, Error> {
     items.iter().try_for_each(check_cost)?;
     let mut lines = Lines::new();
     // By hash where there are many: keys may be long, and alike but for their ends.
     let (mut places, many) = (HashMap::new(), items.len() > 16);
     for (at, item) in items.iter().enumerate() {
-        let index = counts.identity().index_of(item.limit);
+        let index = identity.index_of(item.limit);
         let place = Place { name: index.name, key: item.key };
         match lines.iter().find(|line| line.place.name == place.name) {
             Some(line) if line.index.limit != index.limit => {
@@ -211,7 +219,11 @@ pub(crate) fn check_cost(item: &Item<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_idempotency<'a>(idempotency: &Idempotency<'_>, items: &'a [Item<'a>]) -> Result<&'a Item<'a>, Error> {
+/// Checks an idempotency key's form; answers the item to whose key it is scoped.
+///
+/// # Errors
+/// [`Error::is_invalid`] when it is not of its form.
+pub fn check_idempotency<'a>(idempotency: &Idempotency<'_>, items: &'a [Item<'a>]) -> Result<&'a Item<'a>, Error> {
     let length = idempotency.key.len();
     if !(1..=255).contains(&length) {
         return Err(Error::invalid(format!("an idempotency key of {length} bytes; 1 to 255 are taken")));

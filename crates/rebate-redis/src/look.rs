@@ -1,0 +1,69 @@
+//! Peeking at counts, and resetting them.
+
+use rebate_core::engine;
+use rebate_core::{Error, Item, KeyRef, Limit, Statuses};
+use redis::Value;
+use smallvec::{SmallVec, smallvec};
+
+use crate::charge::views;
+use crate::link::Call;
+use crate::shared::{Shared, unreadable, whole_number};
+use crate::view::{View, status};
+
+const PEEK: &str = "rebate_peek";
+const RESET: &str = "rebate_reset";
+
+pub(crate) async fn peek(shared: &Shared, items: &[Item<'_>]) -> Result<Statuses, Error> {
+    engine::check_items(items)?;
+    let together = !shared.link.is_cluster() || items.len() == 1;
+    let mut statuses = Statuses::new();
+    // On a cluster one by one: looking at several need not be one moment.
+    for items in items.chunks(if together { items.len() } else { 1 }) {
+        let prepared: Vec<_> =
+            items.iter().map(|item| shared.prepared(shared.identity.index_of(item.limit), item.limit)).collect();
+        let counts = items.iter().zip(&prepared).map(|(item, prepared)| shared.count(prepared, item.key).name);
+        let (now, views) = look_at(shared, counts.collect()).await?;
+        for ((item, prepared), view) in items.iter().zip(&prepared).zip(&views) {
+            let at = statuses.len();
+            statuses.push(status(view.as_ref(), item.limit, &prepared.shape, now).of_item(at, None));
+        }
+    }
+    Ok(statuses)
+}
+
+/// The time, and the states of the counts with these names, all of one slot.
+pub(crate) async fn look_at(
+    shared: &Shared,
+    counts: SmallVec<[Vec<u8>; 1]>,
+) -> Result<(u64, Vec<Option<View>>), Error> {
+    let count = counts.len();
+    let call = Call {
+        function: PEEK,
+        keys: counts,
+        arguments: smallvec![shared.time()],
+        reads_only: true,
+        repeatable: true,
+    };
+    let answer = shared.link.call(call).await?;
+    let read = || {
+        let Value::Array(answer) = &answer else { return None };
+        let (now, states) = answer.split_first()?;
+        Some((whole_number(now)?, views(states, count)?))
+    };
+    read().ok_or_else(|| unreadable(PEEK))
+}
+
+pub(crate) async fn reset(shared: &Shared, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error> {
+    let prepared = shared.prepared(shared.identity.index_of(limit), limit);
+    let call = Call {
+        function: RESET,
+        keys: smallvec![shared.count(&prepared, key).name],
+        arguments: smallvec![shared.time()],
+        reads_only: false,
+        repeatable: false,
+    };
+    match shared.link.call(call).await? {
+        Value::Int(said) => Ok(said == 1),
+        _ => Err(unreadable(RESET)),
+    }
+}

@@ -1,0 +1,222 @@
+//! What all clones of a store share, and what every operation needs.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use rebate_core::{
+    Clock, Error, Identity, KeyRef, Limit, LimitIndex, LimitRef, Part, Receipt, Status, SystemClock, Timestamp,
+};
+use redis::Value;
+use smallvec::{SmallVec, smallvec};
+
+use crate::item::{Prepared, number};
+use crate::keys::{CountName, Names, escaped};
+use crate::late::Owed;
+use crate::link::{Call, Link};
+use crate::view::{View, status};
+
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) names: Names,
+    pub(crate) link: Link,
+    /// A caller's clock, under test; else the server's time counts.
+    pub(crate) clock: Option<Box<dyn Clock>>,
+    /// For how much longer than needed the server keeps what it is told, in microseconds.
+    pub(crate) grace: u64,
+    /// By the limits' numbers.
+    prepared: RwLock<Vec<Option<Arc<Prepared>>>>,
+    random: RandomState,
+    drawn: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(identity: Identity, names: Names, link: Link, clock: Option<Box<dyn Clock>>) -> Self {
+        // A caller's clock may stand still while the server's time goes on.
+        let grace = if clock.is_some() { 3_600_000_000 } else { 1_000_000 };
+        let (random, drawn) = (RandomState::new(), AtomicU64::new(0));
+        Shared { identity, names, link, clock, grace, prepared: RwLock::default(), random, drawn }
+    }
+
+    /// A random identity.
+    #[inline]
+    pub(crate) fn fresh(&self) -> u64 {
+        // Keyed SipHash of a number used once; 0 stands for no instance.
+        self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)) | 1
+    }
+
+    /// The time argument of every function.
+    #[inline]
+    pub(crate) fn time(&self) -> Vec<u8> {
+        match &self.clock {
+            None => Vec::new(),
+            Some(clock) => clock.now().as_micros().to_string().into_bytes(),
+        }
+    }
+
+    /// About the time, as far as this process knows.
+    pub(crate) fn about_now(&self) -> u64 {
+        match &self.clock {
+            None => SystemClock.now().as_micros(),
+            Some(clock) => clock.now().as_micros(),
+        }
+    }
+
+    /// The limit with this place, made ready.
+    #[inline]
+    pub(crate) fn prepared(&self, index: LimitIndex, limit: &Limit) -> Arc<Prepared> {
+        let prepared = self.prepared.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match prepared.get(index.limit as usize) {
+            Some(Some(prepared)) => Arc::clone(prepared),
+            _ => {
+                drop(prepared);
+                self.prepare(index, limit)
+            }
+        }
+    }
+
+    #[cold]
+    fn prepare(&self, index: LimitIndex, limit: &Limit) -> Arc<Prepared> {
+        let mut prepared = self.prepared.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let place = index.limit as usize;
+        if prepared.len() <= place {
+            prepared.resize(place + 1, None);
+        }
+        Arc::clone(prepared[place].get_or_insert_with(|| Arc::new(Prepared::new(limit, self.grace))))
+    }
+
+    /// Writes a limit down on the server from time to time, for operators. Nobody waits for it, nor hears of a failure.
+    #[inline]
+    pub(crate) fn write_down(&self, prepared: &Prepared) {
+        if prepared.is_due(self.about_now()) {
+            self.write_down_now(prepared);
+        }
+    }
+
+    #[cold]
+    fn write_down_now(&self, prepared: &Prepared) {
+        let limit = &prepared.limit;
+        let keep = limit.policy().longest().as_millis() as u64 + 86_400_000;
+        let writing = self.link.call(Call {
+            function: "rebate_write_limit",
+            keys: smallvec![self.names.limits()],
+            arguments: smallvec![
+                limit.name().as_bytes().to_vec(),
+                limit.policy().to_string().into_bytes(),
+                keep.to_string().into_bytes(),
+            ],
+            reads_only: false,
+            repeatable: false,
+        });
+        tokio::spawn(async move { drop(writing.await) });
+    }
+
+    /// The limit that a part names, if it is known here, and that last entered under its name.
+    pub(crate) fn limit_of<'a>(&'a self, part: &Part) -> Option<(&'a Limit, LimitIndex)> {
+        match &part.limit {
+            LimitRef::Index(index) => Some((self.identity.limit(*index)?, self.identity.index(*index)?)),
+            LimitRef::Name(name) => {
+                let (_, index) = self.identity.by_name(name)?;
+                Some((self.identity.limit(index.limit)?, index))
+            }
+        }
+    }
+
+    /// The name of a part's limit.
+    pub(crate) fn limit_name<'a>(&'a self, part: &'a Part) -> Result<&'a str, Error> {
+        match &part.limit {
+            LimitRef::Name(name) => Ok(name),
+            LimitRef::Index(index) => self
+                .identity
+                .limit(*index)
+                .map(Limit::name)
+                .ok_or_else(|| Error::invalid("the receipt names a limit that its store has never met")),
+        }
+    }
+
+    /// The count that a part was taken from.
+    pub(crate) fn count_of(&self, part: &Part) -> Result<Vec<u8>, Error> {
+        Ok(self.names.count(&escaped(self.limit_name(part)?), part.key()).name)
+    }
+
+    /// The note of a receipt's idempotency key.
+    pub(crate) fn note_of(&self, receipt: &Receipt) -> Option<Vec<u8>> {
+        receipt.idempotency().map(|note| self.names.note(note.scope.as_ref(), &note.key))
+    }
+
+    pub(crate) fn count(&self, prepared: &Prepared, key: KeyRef<'_>) -> CountName {
+        self.names.count(&prepared.name, key)
+    }
+
+    /// The status of a part's count: under the limit it was last charged under while it says anything, else under the one
+    /// that the receipt names.
+    pub(crate) fn status_of_part(&self, part: &Part, view: Option<&View>, now: u64) -> Option<Status> {
+        if let Some(status) = view.and_then(|view| view.own_status(now)) {
+            return Some(status);
+        }
+        let (limit, index) = self.limit_of(part)?;
+        Some(status(None, limit, &self.prepared(index, limit).shape, now))
+    }
+
+    /// Gives back what a late answer says was charged, as well as it can.
+    pub(crate) async fn give_back_answer(&self, answer: &Value, owed: &[Owed]) {
+        let states: Vec<&[u8]> = match answer {
+            Value::BulkString(state) => vec![state],
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::Int(_), Value::BulkString(kind), states @ ..] if kind == b"A" => {
+                    states.iter().filter_map(bytes).collect()
+                }
+                _ => return,
+            },
+            _ => return,
+        };
+        let mut call = Call {
+            function: "rebate_refund",
+            keys: SmallVec::new(),
+            arguments: smallvec![self.time()],
+            reads_only: false,
+            repeatable: true,
+        };
+        for (state, owed) in states.into_iter().zip(owed) {
+            let Some(Some(view)) = View::read(state) else { continue };
+            call.keys.push(owed.count.clone());
+            call.arguments.push(part_argument(view.instance, view.last(), owed.cost, owed.cost, 0));
+        }
+        // Nobody is left to be told. Until the server answers, the breaker keeps this short.
+        let _ = self.link.call(call).await;
+    }
+}
+
+/// A part of a refund as its function reads it.
+pub(crate) fn part_argument(instance: u64, last: u64, cost: u64, total: u64, known: u64) -> Vec<u8> {
+    let mut argument = Vec::with_capacity(40);
+    argument.extend_from_slice(&instance.to_le_bytes());
+    argument.extend([last, cost, total, known].into_iter().flat_map(number));
+    argument
+}
+
+/// The bytes of a part of an answer.
+pub(crate) fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+pub(crate) fn whole_number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+/// What a function answered cannot be read: a fault of ours, or something between here and the server.
+#[cold]
+pub(crate) fn unreadable(function: &str) -> Error {
+    Error::unavailable(format!("the server's answer to {function} cannot be read; is it Redis 7 or Valkey?"), true)
+}
+
+pub(crate) fn timestamp(micros: u64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}

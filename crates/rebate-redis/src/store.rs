@@ -1,0 +1,171 @@
+//! The store: what callers make, and the contract of a [`Store`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use rebate_core::{
+    ChargeRequest, Clock, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund,
+    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
+};
+use tokio::runtime::Handle;
+
+use crate::keys::Names;
+use crate::library::Library;
+use crate::link::{Link, Settings};
+use crate::shared::Shared;
+use crate::{charge, list, look, refund, settle};
+
+/// Keeps counts in Redis or Valkey, where every process of a service finds them.
+///
+/// Every decision is one round trip, whatever the number of limits. The server's time counts, so that nodes whose clocks
+/// differ agree. No connection is made until the first call; while the server cannot be reached each limit's
+/// [`Fallback`](rebate_core::Fallback) decides. Needs Redis 7 or Valkey 7.2, and a tokio runtime around its futures.
+///
+/// Cheap to clone; clones share the connections.
+#[derive(Clone)]
+pub struct RedisStore {
+    shared: Arc<Shared>,
+}
+
+/// Settings of a [`RedisStore`].
+#[must_use]
+pub struct RedisStoreBuilder {
+    settings: Settings,
+    name: String,
+    prefix: String,
+    clock: Option<Box<dyn Clock>>,
+}
+
+impl RedisStore {
+    /// A store called `redis` at `url` ([`Settings`] tells the forms a URL may have), whose keys begin with `rebate:`.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when the URL is wrong. Whether the server answers shows with the first call, or with
+    /// [`ping`](RedisStore::ping).
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::builder(url).build()
+    }
+
+    /// Settings to change before building.
+    pub fn builder(settings: impl Into<Settings>) -> RedisStoreBuilder {
+        RedisStoreBuilder { settings: settings.into(), name: "redis".into(), prefix: "rebate".into(), clock: None }
+    }
+
+    /// Whether the server answers: of a cluster, every master.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] when it does not, with the reason.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.shared.link.ping().await
+    }
+
+    /// The limits that services have charged in this store, as they wrote them down: for operators' tools. A limit is written
+    /// down again once a minute while it is charged, and forgotten a day after its longest window.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`].
+    pub async fn limits(&self) -> Result<Vec<Limit>, Error> {
+        list::limits(&self.shared).await
+    }
+}
+
+impl RedisStoreBuilder {
+    /// The store's name in its receipts' tokens: 1 to 16 visible ASCII characters. Processes that share tokens give the same.
+    pub fn name(self, name: &str) -> Self {
+        RedisStoreBuilder { name: name.to_owned(), ..self }
+    }
+
+    /// What the server's keys begin with: 1 to 64 letters, digits, `.`, `_`, `:` or `-`. Stores with different prefixes share
+    /// nothing.
+    pub fn prefix(self, prefix: &str) -> Self {
+        RedisStoreBuilder { prefix: prefix.to_owned(), ..self }
+    }
+
+    /// Reads `clock` instead of the server's time: for tests that move a [`ManualClock`](rebate_core::ManualClock). What the
+    /// server keeps lives an hour longer than that clock says it must.
+    pub fn clock(self, clock: impl Clock) -> Self {
+        RedisStoreBuilder { clock: Some(Box::new(clock)), ..self }
+    }
+
+    /// The store. Makes no connection as yet.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when a setting is not one of those described.
+    pub fn build(self) -> Result<RedisStore, Error> {
+        let identity = Identity::new(&self.name)?;
+        let names = Names::new(&self.prefix)?;
+        let link = Link::new(self.settings, Arc::new(Library::new()))?;
+        Ok(RedisStore { shared: Arc::new(Shared::new(identity, names, link, self.clock)) })
+    }
+}
+
+impl Store for RedisStore {
+    fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
+        charge::charge(&self.shared, request).await
+    }
+
+    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Refund, Error> {
+        refund::refund(&self.shared, request).await
+    }
+
+    async fn settle(&self, request: &SettleRequest<'_>) -> Result<SettleReply, Error> {
+        settle::settle(&self.shared, request).await
+    }
+
+    async fn renew(&self, receipt: &Receipt) -> Result<Renewal, Error> {
+        refund::renew(&self.shared, receipt).await
+    }
+
+    async fn peek(&self, items: &[Item<'_>]) -> Result<Statuses, Error> {
+        look::peek(&self.shared, items).await
+    }
+
+    async fn reset(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error> {
+        look::reset(&self.shared, limit, key).await
+    }
+
+    async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
+        list::list(&self.shared, request).await
+    }
+
+    /// Refunds in a task of the runtime that drops it; outside of one the receipt is lost.
+    fn hand_back(&self, receipt: Receipt) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let shared = Arc::clone(&self.shared);
+        runtime.spawn(async move {
+            let totals: Vec<u64> = receipt.parts().iter().map(|part| part.cost).collect();
+            // From a drop there is nobody to tell.
+            let _ = refund::refund(&shared, &RefundRequest { receipt: &receipt, totals: &totals }).await;
+        });
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisStore({})", self.shared.identity.name())
+    }
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisStoreBuilder({}, keys under {})", self.name, self.prefix)
+    }
+}
+
+impl From<&str> for Settings {
+    /// [`Settings::url`].
+    fn from(url: &str) -> Self {
+        Settings::url(url)
+    }
+}
+
+impl From<String> for Settings {
+    /// [`Settings::url`].
+    fn from(url: String) -> Self {
+        Settings::url(url)
+    }
+}
