@@ -1,5 +1,6 @@
 //! A cluster.
 
+use crate::proxy::Proxy;
 use crate::server::{ADMINISTRATOR, Builder, Server};
 use crate::wait::until;
 use std::collections::HashMap;
@@ -121,6 +122,32 @@ impl Cluster {
         replicas.retain(|&replica| self.nodes[replica].is_running());
         replicas.sort_unstable();
         replicas
+    }
+
+    /// Puts a faulty network before each node, in the order of their numbers, and has the nodes name those
+    /// addresses to clients from now on: in CLUSTER SLOTS, MOVED and ASK. [`Cluster::urls`] stays with the nodes
+    /// themselves. Replicas follow their masters through it too, while the nodes judge one another past it:
+    /// no fault set here makes a replica a master.
+    pub fn behind_proxies(&self) -> Vec<Proxy> {
+        let proxies: Vec<Proxy> = self.nodes.iter().map(|node| Proxy::start(node.address())).collect();
+        let announced: Vec<String> = proxies.iter().map(|proxy| proxy.address().port().to_string()).collect();
+        for (node, port) in self.nodes.iter().zip(&announced) {
+            node.command(&["CONFIG", "SET", "cluster-announce-port", port]);
+            // For restarts.
+            node.command(&["CONFIG", "REWRITE"]);
+        }
+        until("all nodes know the proxies", || {
+            let knows = |node: &Server| {
+                let known = view(node);
+                let at = |identity: &String, port: &String| {
+                    known.iter().any(|node| node.identity == *identity && node.port == *port)
+                };
+                self.identities.iter().zip(&announced).all(|(identity, port)| at(identity, port))
+            };
+            self.nodes.iter().filter(|node| node.is_running()).all(knows).then_some(())
+        });
+        self.settle();
+        proxies
     }
 
     /// The slot of a key, its hash tag considered.

@@ -59,3 +59,22 @@ fn masters_have_successors() {
     assert_eq!(cluster.fail_over(2), 5);
     assert_eq!(cluster.node_of_slot(16383), 5);
 }
+
+#[test]
+fn nodes_send_clients_through_proxies() {
+    let cluster = Cluster::start(3, 0);
+    let proxies = cluster.behind_proxies();
+    let moved = |word: &str| {
+        let error = cluster.node(0).try_command(&["GET", word]).unwrap_err();
+        error.redirect_node().map(|(address, slot)| (address.to_owned(), slot))
+    };
+    assert_eq!(moved("{tag}"), Some((proxies[1].address().to_string(), 8338)));
+    cluster.node(1).restart();
+    cluster.settle();
+    assert_eq!(moved("{tag}"), Some((proxies[1].address().to_string(), 8338)));
+    let mut connection = proxies[1].client().get_connection().unwrap();
+    redis::cmd("SET").arg("{tag}").arg("value").exec(&mut connection).unwrap();
+    proxies[1].lose_next_reply();
+    assert!(redis::cmd("APPEND").arg("{tag}").arg("s").exec(&mut connection).is_err());
+    assert_eq!(cluster.node(1).ask(&["GET", "{tag}"]), "values");
+}

@@ -1,6 +1,6 @@
 //! One server does what it says.
 
-use rebate_servers::Server;
+use rebate_servers::{Server, until};
 use redis::{Commands, Value};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -30,6 +30,45 @@ fn a_panic_leaves_nothing() {
     assert!(test.join().is_err());
     let (pid, directory) = receiver.recv().unwrap();
     assert!(!exists(pid) && !std::fs::exists(directory).unwrap());
+}
+
+/// Also of servers that are never dropped: those in statics, and all when the tests are killed.
+#[test]
+fn a_process_that_dies_leaves_nothing() {
+    const CHILD: &str = "REBATE_SERVERS_TEST_DIES";
+    if std::env::var_os(CHILD).is_some() {
+        let (server, frozen) = (Server::start(), Server::start());
+        let frozen_directory = directory(&frozen);
+        frozen.freeze();
+        for (server, directory) in [(&server, directory(&server)), (&frozen, frozen_directory)] {
+            println!("\nstarted {} {directory}", server.pid().unwrap());
+        }
+        let kill = Command::new("sh").args(["-c", "kill -KILL $PPID"]).status();
+        panic!("still alive after {kill:?}");
+    }
+    let child = again("a_process_that_dies_leaves_nothing").env(CHILD, "1").output().unwrap();
+    let text = String::from_utf8(child.stdout).unwrap();
+    let started: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("started ")?.split_once(' ')).collect();
+    assert_eq!(started.len(), 2, "{text}");
+    for (pid, directory) in started {
+        let pid = pid.parse().unwrap();
+        until("both are gone", || (!exists(pid) && !std::fs::exists(directory).unwrap()).then_some(()));
+    }
+}
+
+#[test]
+fn a_missing_program_is_named_with_the_line_that_installs_it() {
+    let child =
+        again("starts_answers_and_leaves_nothing").env("REBATE_SERVER", "/nowhere/redis-server").output().unwrap();
+    assert!(!child.status.success());
+    let said = String::from_utf8_lossy(&child.stderr).into_owned() + &String::from_utf8_lossy(&child.stdout);
+    assert!(said.contains("apt-get install redis-server") && said.contains("brew install redis"), "{said}");
+}
+
+#[test]
+#[should_panic(expected = "Bad directive or wrong number of arguments")]
+fn a_server_that_does_not_start_says_why() {
+    Server::builder().argument("no-such-setting", "1").start();
 }
 
 #[test]
@@ -125,6 +164,13 @@ fn many_start_at_once() {
     let servers: Vec<_> = servers.into_iter().map(|thread| thread.join().unwrap()).collect();
     let ports: std::collections::BTreeSet<_> = servers.iter().map(|server| server.address().port()).collect();
     assert_eq!(ports.len(), 8);
+}
+
+/// One test of this file, in a process of its own.
+fn again(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command
 }
 
 fn directory(server: &Server) -> String {

@@ -5,6 +5,7 @@ use crate::server::Server;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) identity: String,
+    pub(super) port: String,
     flags: Vec<String>,
     pub(super) master: Option<String>,
     slots: Vec<(u16, u16)>,
@@ -48,6 +49,8 @@ fn parse(line: &str) -> Node {
     });
     Node {
         identity: words[0].to_owned(),
+        // `ip:port@port of the bus,name of the host`
+        port: words[1].split(['@', ',']).next().and_then(|ip| ip.rsplit(':').next()).unwrap_or_default().to_owned(),
         flags: words[2].split(',').map(str::to_owned).collect(),
         master: (words[3] != "-").then(|| words[3].to_owned()),
         slots: slots.collect(),
