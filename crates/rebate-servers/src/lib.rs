@@ -6,6 +6,17 @@
 //! The program is `redis-server` from the path, or the one that the variable `REBATE_SERVER` names, such as
 //! `valkey-server`. Where it is missing a test fails with the line that installs it. Nothing is skipped.
 //!
+//! ```
+//! use rebate_servers::{Proxy, Server};
+//!
+//! let server = Server::builder().argument("maxmemory", "3mb").start();
+//! let network = Proxy::start(server.address());
+//! let mut connection = network.client().get_connection().unwrap();
+//! network.lose_next_reply();
+//! assert!(redis::cmd("INCR").arg("key").query::<u64>(&mut connection).is_err());
+//! assert_eq!(server.ask(&["GET", "key"]), "1");
+//! ```
+//!
 //! What goes wrong here is a fault of the test or of the machine, so everything panics rather than return an
 //! error; only [`Server::try_command`] answers with what the server said.
 

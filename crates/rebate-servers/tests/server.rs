@@ -179,6 +179,11 @@ fn directory(server: &Server) -> String {
 }
 
 fn exists(pid: u32) -> bool {
+    // An orphan that nobody waits for, in a container whose first process does not, is gone too.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    if stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')) {
+        return false;
+    }
     let script = "kill -0 \"$1\" 2>&1";
     Command::new("sh").args(["-c", script, "exists", &pid.to_string()]).output().unwrap().status.success()
 }
