@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::RefUnwindSafe;
 use std::time::Duration;
 
 use rebate_core::algorithm::Grant;
@@ -454,6 +455,10 @@ pub(crate) struct Padded {
     capacity: AtomicUsize,
     shard: Mutex<Shard>,
 }
+
+/// The lock does not poison, and need not: none of the caller's code runs while a shard is half changed.
+/// Of it only the clock is read under a lock, before anything is.
+impl RefUnwindSafe for Padded {}
 
 impl Shards {
     fn new(count: usize) -> Self {
