@@ -44,6 +44,9 @@ impl Open<'_> {
             let key = place.key.bytes().split(|&byte| byte == 0).next().unwrap_or_default();
             return OwnedPlace { key: key.into(), ..place.into() };
         }
+        if self.is(Fault::IgnoresGroups) {
+            return OwnedPlace { key: place.key.bytes().into(), ..place.into() };
+        }
         if self.is(Fault::JoinsGroups) {
             let joined = [place.key.group().unwrap_or_default(), place.key.bytes()].concat();
             return OwnedPlace { key: (&joined).into(), ..place.into() };

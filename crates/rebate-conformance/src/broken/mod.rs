@@ -93,6 +93,8 @@ faults! {
     JoinsNamesWithColons => law_10_keys_do_not_meet::names_and_keys_do_not_run_together,
     /// Joins the group and the key.
     JoinsGroups => law_10_keys_do_not_meet::groups_and_keys_do_not_run_together,
+    /// Does not look at groups.
+    IgnoresGroups => law_10_keys_do_not_meet::groups_and_keys_do_not_run_together,
     /// Ends a key at its first NUL.
     EndsKeysAtNul => law_10_keys_do_not_meet::bytes_are_only_bytes,
     /// Takes a window for over when the clock is before its start.
