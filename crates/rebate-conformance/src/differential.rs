@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
 use rebate_core::{
-    Clock, Idempotency, Item, KeyRef, Limit, Limiter, ManualClock, Policy, Receipt, Retry, Shortfall, Store, Timestamp,
+    Clock, Decision, Error, Idempotency, Item, KeyRef, Limit, Limiter, ManualClock, Policy, Receipt, Retry, Shortfall,
+    Store, Timestamp,
 };
 
 use crate::Harness;
@@ -149,30 +150,44 @@ impl<'a, H: Harness> Run<'a, H> {
             scope: usize::from(bearing.scope),
             lifetime: bearing.lifetime,
         });
+        let decision = self.ask(billed, once.as_ref());
+        if decision.as_ref().is_err_and(|error| self.may_refuse(billed, error)) {
+            return self.charge(&of_one_group(billed), bearing);
+        }
         // A limiter takes no handle of a limit that was replaced by another; nothing reaches the store.
         let (model, proof) = if self.any_replaced(billed) {
             (Answer::Failed(Failure::Conflict), None)
         } else {
             self.model.charge(&lines, once.as_ref())
         };
+        let store = match &decision {
+            Ok(decision) => answer::decision(self.limiter.store().identity(), decision),
+            Err(error) => answer::failed(error),
+        };
+        self.check(store, model)?;
+        if let (Some(receipt), Some(proof)) = (decision.ok().and_then(Decision::receipt), proof) {
+            self.receipts.push((receipt, proof));
+        }
+        Ok(())
+    }
+
+    fn ask(&self, billed: &[Billed], once: Option<&Once>) -> Result<Decision, Error> {
         let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
-        let decision = match &once {
+        match once {
             None => self.harness.block_on(self.limiter.charge_all(&items)),
             Some(once) => {
                 let idempotency = Idempotency::new(&once.key).scope(once.scope);
                 let idempotency = idempotency.lifetime(Duration::from_micros(once.lifetime));
                 self.harness.block_on(self.limiter.charge_once(&items, idempotency))
             }
-        };
-        let store = match &decision {
-            Ok(decision) => answer::decision(self.limiter.store().identity(), decision),
-            Err(error) => answer::failed(error),
-        };
-        self.check(store, model)?;
-        if let (Some(receipt), Some(proof)) = (decision.ok().and_then(rebate_core::Decision::receipt), proof) {
-            self.receipts.push((receipt, proof));
         }
-        Ok(())
+    }
+
+    /// Whether this is law 2's error of a store that cannot take several groups together. Nothing has
+    /// happened then: later answers show if something has.
+    fn may_refuse(&self, billed: &[Billed], error: &Error) -> bool {
+        let across = billed.iter().any(|one| group(one.key) != group(billed[0].key));
+        across && !self.harness.capabilities().across_groups && error.is_cross_group() && !error.may_have_happened()
     }
 
     fn refund(&mut self, at: Option<usize>, totals: &[u64]) -> Result<(), Pair> {
@@ -235,6 +250,7 @@ impl<'a, H: Harness> Run<'a, H> {
         let model = if self.any_replaced(billed) { Answer::Failed(Failure::Conflict) } else { self.model.peek(&lines) };
         let store = match self.harness.block_on(self.limiter.peek_all(&items)) {
             Ok(statuses) => Answer::Peeked(answer::statuses(&statuses)),
+            Err(error) if self.may_refuse(billed, &error) => return self.peek(&of_one_group(billed)),
             Err(error) => answer::failed(&error),
         };
         self.check(store, model)
@@ -379,6 +395,21 @@ fn who(number: u8) -> Who {
 fn key_of(number: u8) -> KeyRef<'static> {
     let (group, key) = key(number);
     group.map_or(KeyRef::new(key), |group| KeyRef::in_group(group, key))
+}
+
+/// What is charged together on every store: a group, or a key that belongs to none.
+fn group(number: u8) -> (bool, &'static [u8]) {
+    match key(number) {
+        (Some(group), _) => (true, group),
+        (None, key) => (false, key),
+    }
+}
+
+/// The same with the first item's key where a key is of another group.
+fn of_one_group(billed: &[Billed]) -> Vec<Billed> {
+    let first = billed[0].key;
+    let key = |one: &Billed| if group(one.key) == group(first) { one.key } else { first };
+    billed.iter().map(|one| Billed { key: key(one), ..*one }).collect()
 }
 
 /// A wait that an answer tells: the retry, or the first limit's reset.

@@ -36,7 +36,8 @@ pub trait Harness: Send + Sync + 'static {
 /// What a store can do. A case that needs what is missing is reported as ignored, with the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
-    /// Whether keys of different groups can be charged together.
+    /// Whether keys of different groups can be charged together. If not, the differential test takes the error
+    /// that says so for an answer, and charges within one group instead.
     pub across_groups: bool,
     /// Whether there is a cap on memory ([`Harness::capped_store`]).
     pub memory_cap: bool,

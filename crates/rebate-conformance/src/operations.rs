@@ -203,17 +203,41 @@ pub(crate) fn limits() -> Vec<(&'static str, Vec<Policy>)> {
 }
 
 /// How many keys there are; see [`key`].
-pub(crate) const KEYS: u8 = 4;
+pub(crate) const KEYS: u8 = 10;
 
-/// A key's group and bytes: some collide when they are glued together carelessly.
+const LONG: &[u8] = b"a key that is longer than what is held inline\0{}";
+
+/// A key's group and bytes.
 pub(crate) fn key(number: u8) -> (Option<&'static [u8]>, &'static [u8]) {
     match number % KEYS {
         0 => (None, b"a"),
         1 => (Some(b"a"), b"b:c"),
         2 => (Some(b"a:b"), b"c"),
-        _ => (None, b"a key that is longer than what is held inline\0{}"),
+        3 => (Some(b"g"), b"a"),
+        4 => (Some(b"h"), b"a"),
+        5 => (Some(b"g"), b"b"),
+        6 => (None, b"ga"),
+        7 => (Some(b""), b"a"),
+        8 => (None, LONG),
+        _ => (Some(b"g"), LONG),
     }
 }
+
+/// What a sequence's keys are taken from: keys that some careless store may take for one another.
+const KEY_SETS: [[u8; 3]; 6] = [
+    // Glued together with a colon.
+    [0, 1, 2],
+    // The same bytes in different groups, and in none.
+    [3, 4, 0],
+    // Two of one group, to be charged together.
+    [3, 5, 4],
+    // Glued together with nothing.
+    [6, 3, 5],
+    // An empty group is not none.
+    [0, 7, 4],
+    // Longer than what is held inline.
+    [8, 9, 3],
+];
 
 /// Bytes that stand for one operation.
 const RECORD: usize = 12;
@@ -229,7 +253,7 @@ pub fn operations(bytes: &[u8]) -> Vec<Operation> {
         220..=239 => 0,
         _ => (1 << 52) - 200_000_000,
     }));
-    let keys = header[2] % 3 + 1;
+    let keys = &KEY_SETS[usize::from(header[2] / 3) % KEY_SETS.len()][..=usize::from(header[2] % 3)];
     let limits = [header[0], header[1], header[0].wrapping_add(header[1])];
     let operation = |record: &[u8]| {
         let mut whole = [0; RECORD];
@@ -252,7 +276,7 @@ struct Record {
     bytes: [u8; RECORD],
     /// A sequence keeps to few limits and keys, so that operations meet.
     limits: [u8; 3],
-    keys: u8,
+    keys: &'static [u8],
 }
 
 impl Record {
@@ -261,7 +285,7 @@ impl Record {
     }
 
     fn key(&self, at: usize) -> u8 {
-        self.bytes[at] / 64 % self.keys
+        self.keys[usize::from(self.bytes[at] / 64) % self.keys.len()]
     }
 
     fn cost(&self, at: usize) -> u64 {

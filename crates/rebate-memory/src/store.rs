@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::RefUnwindSafe;
 use std::time::Duration;
 
 use rebate_core::algorithm::Grant;
@@ -133,21 +134,23 @@ impl<C: Clock> MemoryStore<C> {
             *answer = Some(several);
             return;
         }
-        let charge = || {
+        *answer = Some(self.or_after_making_space(|| {
             let (mut locked, now) = self.lock(request.items.iter().map(|item| item.key));
             let mut random = sequence(locked.random_bits());
             engine::charge(&mut locked, request, now, &mut random)
-        };
-        let mut charged = charge();
-        // Its own shards were swept; what has expired in others holds room as well.
-        if charged.as_ref().is_err_and(Error::is_full) && self.make_space() {
-            charged = charge();
-        }
-        *answer = Some(charged);
+        }));
+    }
+
+    /// Acts, and acts again if the store was full and something had expired: at best the shards of the
+    /// request's own keys were swept, and what has expired in others holds room as well.
+    fn or_after_making_space<T>(&self, act: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let answer = act();
+        if answer.as_ref().is_err_and(Error::is_full) && self.make_space() { act() } else { answer }
     }
 
     /// Removes what has expired in every shard, one after the other; a shard where nothing can have is passed
     /// over. Answers whether it removed anything.
+    #[cold]
     fn make_space(&self) -> bool {
         let now = self.clock.now().as_micros();
         (0..self.shards.len()).fold(false, |removed, number| {
@@ -363,16 +366,20 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
         {
             return Ok(answer);
         }
-        let (mut locked, now) = self.lock(keys_of(receipt));
-        locked.reserve_refund(receipt.parts())?;
-        engine::refund(&mut locked, request, now)
+        self.or_after_making_space(|| {
+            let (mut locked, now) = self.lock(keys_of(receipt));
+            locked.reserve_refund(receipt.parts())?;
+            engine::refund(&mut locked, request, now)
+        })
     }
 
     fn settle_now(&self, request: &SettleRequest<'_>) -> Result<SettleReply, Error> {
-        let (mut locked, now) = self.lock(keys_of(request.receipt));
-        locked.reserve_refund(request.receipt.parts())?;
-        let mut random = sequence(locked.random_bits());
-        engine::settle(&mut locked, request, now, &mut random)
+        self.or_after_making_space(|| {
+            let (mut locked, now) = self.lock(keys_of(request.receipt));
+            locked.reserve_refund(request.receipt.parts())?;
+            let mut random = sequence(locked.random_bits());
+            engine::settle(&mut locked, request, now, &mut random)
+        })
     }
 
     fn renew_now(&self, receipt: &Receipt) -> Result<Renewal, Error> {
@@ -448,6 +455,10 @@ pub(crate) struct Padded {
     capacity: AtomicUsize,
     shard: Mutex<Shard>,
 }
+
+/// The lock does not poison, and need not: none of the caller's code runs while a shard is half changed.
+/// Of it only the clock is read under a lock, before anything is.
+impl RefUnwindSafe for Padded {}
 
 impl Shards {
     fn new(count: usize) -> Self {

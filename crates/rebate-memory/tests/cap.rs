@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rebate_core::{Fallback, Idempotency, Item, Limiter, ManualClock, Receipt, Shortfall, Timestamp};
+use rebate_core::{Fallback, Idempotency, Item, Limit, Limiter, ManualClock, Receipt, Shortfall, Timestamp};
 use rebate_memory::MemoryStore;
 
 fn limiter(cap: usize) -> (ManualClock, Limiter<MemoryStore<ManualClock>>) {
@@ -61,6 +61,26 @@ fn notes_meet_the_cap() {
     let items: Vec<Item<'_>> = keys.iter().map(|key| Item::new(&limit, key)).collect();
     assert!(limiter.charge_once_now(&items, Idempotency::new("once")).expect_err("no room").is_full());
     assert!(limiter.store().used_bytes() <= limiter.store().capacity_bytes());
+}
+
+#[test]
+fn top_ups_meet_the_cap() {
+    let (_, limiter) = limiter(1 << 18);
+    let key = "x".repeat(1000);
+    let limits: Vec<Limit> =
+        (0..32).map(|at| limiter.limit(&format!("limit {at}"), "1000/day").expect("a limit")).collect();
+    let items: Vec<Item<'_>> = limits.iter().map(|limit| Item::new(limit, &key)).collect();
+    let mut settled = 0;
+    let error = loop {
+        let mut receipt = limiter.charge_all_now(&items).expect("no new counts").receipt().expect("admitted");
+        match limiter.settle_now(&mut receipt, 2, Shortfall::Refuse) {
+            Ok(settlement) => settled += usize::from(settlement.settled().is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_full() && settled > 0);
+    // The last sixteenth is the refunds'.
+    assert!(limiter.store().used_bytes() <= limiter.store().capacity_bytes() / 16 * 15, "after {settled}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the store keeps, as the engine wants to see it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rebate_core::count::Count;
 use rebate_core::engine::{Counts, Note, OwnedPlace, Place, TopUps};
@@ -43,6 +44,9 @@ impl Open<'_> {
             let key = place.key.bytes().split(|&byte| byte == 0).next().unwrap_or_default();
             return OwnedPlace { key: key.into(), ..place.into() };
         }
+        if self.is(Fault::IgnoresGroups) {
+            return OwnedPlace { key: place.key.bytes().into(), ..place.into() };
+        }
         if self.is(Fault::JoinsGroups) {
             let joined = [place.key.group().unwrap_or_default(), place.key.bytes()].concat();
             return OwnedPlace { key: (&joined).into(), ..place.into() };
@@ -79,15 +83,19 @@ impl Open<'_> {
             + top_ups.map(|top_up| ENTRY * (1 + top_up.parts.len())).sum::<usize>()
     }
 
-    /// Forgets what is over.
-    fn tidy(&mut self) {
+    /// Forgets what is over, to make room for `places`.
+    fn tidy(&mut self, places: &[Place<'_>]) {
         if self.is(Fault::NeverTidies) {
             return;
         }
-        let now = self.now.as_micros();
-        self.book.counts.retain(|_, held| held.expires_at() > now);
-        self.book.notes.retain(|_, note| note.expires_at > now);
-        self.book.top_ups.retain(|_, top_ups| top_ups.expires_at() > now);
+        let (now, only_theirs) = (self.now.as_micros(), self.is(Fault::TidiesOneShard));
+        let passed_over = |key: &Key| only_theirs && places.iter().all(|place| shard(place.key) != shard(key.as_ref()));
+        let keeps_top_ups = self.is(Fault::KeepsEndedTopUps);
+        self.book.counts.retain(|place, held| held.expires_at() > now || passed_over(&place.key));
+        self.book.notes.retain(|(scope, _), note| note.expires_at > now || passed_over(scope));
+        self.book
+            .top_ups
+            .retain(|place, top_ups| top_ups.expires_at() > now || keeps_top_ups || passed_over(&place.key));
     }
 
     fn evict_one(&mut self, places: &[Place<'_>]) -> bool {
@@ -95,6 +103,13 @@ impl Open<'_> {
         let victim = self.book.counts.keys().find(|place| !wanted.contains(place)).cloned();
         victim.is_some_and(|victim| self.book.counts.remove(&victim).is_some())
     }
+}
+
+/// Where a key is, for the fault of looking nowhere else.
+fn shard(key: KeyRef<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish() % 8
 }
 
 fn count_bytes(key: KeyRef<'_>) -> usize {
@@ -161,7 +176,7 @@ impl Counts for Open<'_> {
         let wanted = bytes + new.map(|place| count_bytes(place.key)).sum::<usize>();
         let fits = |open: &Self| open.room == usize::MAX || open.bytes() + wanted <= open.room;
         if !fits(self) {
-            self.tidy();
+            self.tidy(places);
         }
         while self.is(Fault::EvictsLiveCounts) && !fits(self) && self.evict_one(places) {}
         if fits(self) { Ok(()) } else { Err(Error::full("the store is at its cap of memory; try later")) }

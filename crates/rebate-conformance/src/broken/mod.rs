@@ -93,6 +93,8 @@ faults! {
     JoinsNamesWithColons => law_10_keys_do_not_meet::names_and_keys_do_not_run_together,
     /// Joins the group and the key.
     JoinsGroups => law_10_keys_do_not_meet::groups_and_keys_do_not_run_together,
+    /// Does not look at groups.
+    IgnoresGroups => law_10_keys_do_not_meet::groups_and_keys_do_not_run_together,
     /// Ends a key at its first NUL.
     EndsKeysAtNul => law_10_keys_do_not_meet::bytes_are_only_bytes,
     /// Takes a window for over when the clock is before its start.
@@ -103,6 +105,12 @@ faults! {
     EvictsLiveCounts => law_12_forgetting_is_invisible::live_counts_go_on_when_full,
     /// Never forgets.
     NeverTidies => law_12_forgetting_is_invisible::expired_counts_make_room,
+    /// Tidies up where the charge's own keys are, and in no other shard.
+    TidiesOneShard => law_12_forgetting_is_invisible::an_ended_log_makes_room_for_other_keys,
+    /// Keeps top-ups when they can be repeated no more.
+    KeepsEndedTopUps => law_12_forgetting_is_invisible::ended_top_ups_make_room_for_other_keys,
+    /// Tidies up for charges, and not for settlements.
+    TopsUpWithoutTidying => law_12_forgetting_is_invisible::what_has_ended_makes_room_for_top_ups,
     /// Forgets a second too early.
     ForgetsEarly => law_12_forgetting_is_invisible::what_still_counts_is_kept,
     /// Carries what a window used over into the next.

@@ -330,6 +330,9 @@ impl Store for BrokenStore {
     async fn settle(&self, request: &SettleRequest<'_>) -> Result<SettleReply, Error> {
         let mut book = self.lock();
         let mut open = self.open(&mut book);
+        if self.is(Fault::TopsUpWithoutTidying) {
+            open.fault = Some(Fault::NeverTidies);
+        }
         let mut random = self.random(&mut open);
         let now = open.now;
         engine::settle(&mut open, request, now, &mut random)

@@ -20,13 +20,14 @@ pub fn a_bad_request_has_not_happened<H: Harness>(harness: &H, sample: &Sample) 
     let long = vec![b'k'; MAX_KEY_BYTES + 1];
     let key = KeyRef::in_group("tenant", "k");
     let good = Item { limit: &limit, key, cost: 1 };
+    let long_group = Item { key: KeyRef::in_group(&long, "k"), ..good };
     let many = vec![good; 1025];
     let bad: [&[Item<'_>]; 6] = [
         &[],
         &[good.cost(0)],
         &[good, good.cost(0)],
-        &[good, Item::new(&limit, &long)],
-        &[good, good, Item { key: KeyRef::in_group(&long, "k"), ..good }],
+        &[good, good, Item { key: KeyRef::in_group("tenant", &long), ..good }],
+        &[long_group, long_group],
         &many,
     ];
     // The store itself, not only the limiter, refuses them.

@@ -141,6 +141,11 @@ macro_rules! __cases {
                 one live_counts_go_on_when_full memory_cap;
                 one no_room_for_one_takes_none memory_cap;
                 one expired_counts_make_room memory_cap;
+                one an_ended_log_makes_room_for_other_keys memory_cap;
+                one ended_idempotency_keys_make_room_for_other_keys memory_cap;
+                one ended_top_ups_make_room_for_other_keys memory_cap;
+                one what_has_ended_makes_room_for_top_ups memory_cap;
+                one what_has_ended_makes_room_for_refunds memory_cap;
                 one idempotency_keys_are_within_the_cap memory_cap;
                 one long_keys_are_within_the_cap memory_cap;
                 one the_fallback_decides_when_full memory_cap;

@@ -66,17 +66,12 @@ pub fn settle(
         && (known.is_some() || top_ups.floor.is_none_or(|floor| receipt.charged_at > floor));
     let mut settled: SmallVec<[PartSettled; 1]> =
         accounts.iter().map(|account| untouched(account, may_top_up)).collect();
-    match top_up(counts, request, &accounts, may_top_up, &mut settled, &mut added, now, random) {
-        Ok(None) => {}
-        Ok(Some(denial)) => {
-            put_top_ups(counts, home, top_ups);
-            return Ok(SettleReply { settlement: Settlement::Refused(denial), parts: SmallVec::new() });
-        }
-        Err(error) => {
-            put_top_ups(counts, home, top_ups);
-            return Err(error);
-        }
+    // Put back first: a store counts what it holds when it is asked for room.
+    put_top_ups(counts, home, top_ups);
+    if let Some(denial) = top_up(counts, request, &accounts, may_top_up, &mut settled, &mut added, now, random)? {
+        return Ok(SettleReply { settlement: Settlement::Refused(denial), parts: SmallVec::new() });
     }
+    let mut top_ups = home.and_then(|home| counts.take_top_ups(home)).unwrap_or_default();
     let originals = give_back_excess(counts, &accounts, &mut settled, &mut added, now);
 
     match known {
