@@ -45,10 +45,12 @@ local function charge_bucket(key, item, now, given)
     local old = call('GETRANGE', key, 0, BUCKET)
     local identity, tat, fraction, gross, kept
     local time, opens = now, true
-    if old ~= '' then
+    if #old > BUCKET then
         local was, old_burst, old_parts, old_denominator
         was, identity, old_burst, old_parts, old_denominator, tat, fraction, gross, kept = unpack('<c8c8ddddddd', old)
-        if was == shape and (tat > now or (tat == now and fraction > 0)) then
+        if was ~= shape then
+            old = ''
+        elseif tat > now or (tat == now and fraction > 0) then
             if old_parts == unit_parts and old_denominator == denominator then
                 -- Its time is the later of the clock and the start of its window, unless the clock is far behind.
                 local longest, rest = span, span_fraction
@@ -77,6 +79,8 @@ local function charge_bucket(key, item, now, given)
                 end
             end
         end
+    else
+        old = ''
     end
     if opens then
         identity, tat, fraction, gross, time = fresh, now, 0, 0, now

@@ -88,7 +88,7 @@ local function plan_entry(key, item, now, given)
     local old = call('GETRANGE', key, 0, ENTRIES)
     local identity, gross, used, first, kept, partly, wholly, acted, _
     local time, opens = now, true
-    if old ~= '' then
+    if #old > ENTRIES then
         local was
         was, identity, _, _, acted, gross, used, first, kept, partly, wholly = unpack('<c8c8ddddddddd', old)
         if was == shape and acted - now <= span then
@@ -107,7 +107,7 @@ local function plan_entry(key, item, now, given)
         return nil, old
     end
     return {
-        shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, opens, old ~= '', grace,
+        shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, opens, #old > 0, grace,
         #item > 48 and sub(item, 49), now,
     }
 end

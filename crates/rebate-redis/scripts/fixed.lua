@@ -26,10 +26,16 @@ local function charge_fixed(key, item, now, given)
     local old = call('GETRANGE', key, 0, FIXED)
     local instance, start, finish, gross, refunded, _
     local opens = true
-    if old ~= '' then
+    if #old > FIXED then
         local was
         was, instance, _, start, finish, gross, refunded = unpack('<c8c8ddddd', old)
-        opens = was ~= shape or now >= finish or (now < start and start - now > finish - start)
+        if was == shape then
+            opens = now >= finish or (now < start and start - now > finish - start)
+        else
+            old = ''
+        end
+    else
+        old = ''
     end
     if opens then
         instance, gross, refunded = fresh, 0, 0

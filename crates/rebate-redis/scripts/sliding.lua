@@ -20,7 +20,7 @@ local function charge_sliding(key, item, now, given)
     local old = call('GETRANGE', key, 0, SLIDING)
     local current, previous, start, gross, refunded, gross_before, refunded_before, _
     local opens, marks = true, ''
-    if old ~= '' then
+    if #old > SLIDING then
         local was
         was, current, previous, _, _, start, gross, refunded, gross_before, refunded_before = unpack('<c8c8c8ddddddd', old)
         if was == shape then
@@ -36,7 +36,11 @@ local function charge_sliding(key, item, now, given)
                 gross, refunded, gross_before, refunded_before = 0, 0, gross, refunded
                 opens = nil
             end
+        else
+            old = ''
         end
+    else
+        old = ''
     end
     if opens then
         start, current, previous = now - now % window, fresh, fresh

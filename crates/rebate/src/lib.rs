@@ -5,3 +5,6 @@
 pub use rebate_core::*;
 #[cfg(feature = "memory")]
 pub use rebate_memory::{FastClock, MemoryStore, MemoryStoreBuilder};
+/// The Redis and Valkey store.
+#[cfg(feature = "redis")]
+pub use rebate_redis as redis;
