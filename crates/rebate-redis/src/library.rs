@@ -30,9 +30,8 @@ impl Library {
     pub(crate) fn new() -> Self {
         let text = SCRIPTS.concat();
         let digest = Sha256::digest(&text);
-        let suffix: String = std::iter::once("_".to_owned())
-            .chain(digest.iter().take(4).map(|byte| format!("{byte:02x}")))
-            .collect();
+        let suffix: String =
+            std::iter::once("_".to_owned()).chain(digest.iter().take(4).map(|byte| format!("{byte:02x}"))).collect();
         Library { source: format!("#!lua name=rebate{suffix}\nlocal SUFFIX = '{suffix}'\n{text}"), suffix }
     }
 }

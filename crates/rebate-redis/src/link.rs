@@ -5,9 +5,12 @@
 //! only its plain connections are.
 
 mod breaker;
+mod cluster;
 mod node;
 mod sentinel;
 mod settings;
+mod single;
+mod slots;
 #[cfg_attr(not(feature = "tls"), path = "link/plain.rs")]
 mod tls;
 mod trouble;
@@ -21,10 +24,12 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
 use crate::library::Library;
+use cluster::Cluster;
 use node::{Node, Way};
 use sentinel::Sentinel;
 use settings::{Certificates, Place};
 pub use settings::{Connection, Settings};
+pub(crate) use slots::slot;
 use trouble::{Circumstances, Said, Trouble, understand};
 
 /// A call of one of the library's functions.
@@ -60,18 +65,22 @@ struct Inner {
 
 enum Servers {
     One(Arc<Node>),
+    Cluster(Arc<Cluster>),
 }
 
 /// What is sent, and how often it may be.
 struct Request {
     command: Cmd,
+    /// On a cluster, the slot of its keys.
+    slot: Option<u16>,
     reads_only: bool,
     repeatable: bool,
 }
 
 /// Sendings of a repeatable call besides the first.
 const REPEATS: u32 = 2;
-/// Sendings after answers that it did not happen but may at once (a missing library, a moved slot).
+/// Sendings in all besides the first: also after answers that it did not happen but may at once (a missing library, a
+/// moved slot).
 const DETOURS: u32 = 8;
 
 impl Link {
@@ -93,7 +102,7 @@ impl Link {
         let servers = match plan.servers {
             Place::One(information) => {
                 let name = information.addr().to_string();
-                node(Way::Fixed(Box::new(tls::client(information, &common.certificates)?)), name)
+                node(Way::Fixed(Box::new(tls::client(information, &common.certificates)?), None), name)
             }
             Place::Brought(connection) => node(Way::Brought(connection.0), "the application's connection".into()),
             Place::Sentinel { service, sentinels, master } => {
@@ -101,16 +110,14 @@ impl Link {
                 let sentinel = Sentinel::new(Arc::clone(&common), service, sentinels, master)?;
                 node(Way::Sentinel(Box::new(sentinel)), name)
             }
-            Place::Cluster(_) => return Err(Error::invalid("clusters are not yet served")),
+            Place::Cluster(seeds) => Servers::Cluster(Cluster::new(Arc::clone(&common), seeds)?),
         };
         Ok(Link(Arc::new(Inner { common, servers })))
     }
 
     /// Whether the settings name a cluster.
     pub(crate) fn is_cluster(&self) -> bool {
-        match self.0.servers {
-            Servers::One(_) => false,
-        }
+        matches!(self.0.servers, Servers::Cluster(_))
     }
 
     /// Calls a function. The future may be dropped at any time; the call may then have happened.
@@ -125,22 +132,29 @@ impl Link {
     /// Sends a plain command to the node of a key's slot, or to any.
     pub(crate) fn command(
         &self,
-        _key: Option<&[u8]>,
+        key: Option<&[u8]>,
         command: Cmd,
         reads_only: bool,
     ) -> impl Future<Output = Result<Value, Error>> + Send + 'static {
         let inner = Arc::clone(&self.0);
-        async move { inner.answer(Request { command, reads_only, repeatable: false }).await }
+        let slot = inner.slot(key);
+        async move { inner.answer(Request { command, slot, reads_only, repeatable: false }).await }
     }
 
     /// How many masters there are. Their order is stable while the cluster's layout is.
+    ///
+    /// # Errors
+    ///
+    /// No node of the cluster tells its layout.
     pub(crate) async fn nodes(&self) -> Result<usize, Error> {
-        match &self.0.servers {
-            Servers::One(_) => Ok(1),
-        }
+        Ok(self.0.masters().await?.len())
     }
 
     /// One step of a scan of a node's keys.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer, or is no longer one of as many as there were.
     pub(crate) async fn scan(
         &self,
         node: usize,
@@ -148,18 +162,27 @@ impl Link {
         pattern: &[u8],
         count: usize,
     ) -> Result<(u64, Vec<Vec<u8>>), Error> {
-        let _ = node;
+        let masters = self.0.masters().await?;
+        let Some(node) = masters.get(node) else {
+            return Err(Error::unavailable("the Redis cluster has fewer masters than before: begin again", false));
+        };
         let mut command = redis::cmd("SCAN");
         command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
-        let answer = self.0.answer(Request { command, reads_only: true, repeatable: false }).await?;
+        let answer = self.0.read_of(node, &command).await?;
         redis::from_redis_value(answer)
             .map_err(|error| Error::unavailable("the answer to SCAN cannot be read", false).with_source(error))
     }
 
     /// Whether the server (of a cluster: every master) answers.
+    ///
+    /// # Errors
+    ///
+    /// One does not.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        let request = Request { command: redis::cmd("PING"), reads_only: true, repeatable: false };
-        self.0.answer(request).await.map(drop)
+        for node in self.0.masters().await? {
+            self.0.read_of(&node, &redis::cmd("PING")).await?;
+        }
+        Ok(())
     }
 }
 
@@ -178,46 +201,158 @@ impl Inner {
         for part in call.keys.iter().chain(&call.arguments) {
             command.arg(part.as_slice());
         }
-        Request { command, reads_only: call.reads_only, repeatable: call.repeatable }
+        let slot = self.slot(call.keys.first().map(Vec::as_slice));
+        Request { command, slot, reads_only: call.reads_only, repeatable: call.repeatable }
+    }
+
+    fn slot(&self, key: Option<&[u8]>) -> Option<u16> {
+        match self.servers {
+            Servers::One(_) => None,
+            Servers::Cluster(_) => key.map(slot),
+        }
+    }
+
+    fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match &self.servers {
+            Servers::One(_) => None,
+            Servers::Cluster(cluster) => Some(cluster),
+        }
+    }
+
+    /// The last moment at which something is sent again. The first sending has taken at most one call timeout.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.common.connect_timeout + self.common.call_timeout
+    }
+
+    /// The node that has the slot, once that is known.
+    async fn find(&self, slot: Option<u16>, deadline: Instant) -> Result<Arc<Node>, Error> {
+        let cluster = match &self.servers {
+            Servers::One(node) => return Ok(Arc::clone(node)),
+            Servers::Cluster(cluster) => cluster,
+        };
+        if let Some(node) = cluster.node(slot) {
+            return Ok(node);
+        }
+        self.refreshed(cluster, deadline).await?;
+        cluster.node(slot).ok_or_else(|| {
+            let slot = slot.unwrap_or_default();
+            Error::unavailable(format!("slot {slot} of the Redis cluster is served by no node just now"), false)
+        })
+    }
+
+    async fn masters(&self) -> Result<Vec<Arc<Node>>, Error> {
+        in_runtime()?;
+        match &self.servers {
+            Servers::One(node) => Ok(vec![Arc::clone(node)]),
+            Servers::Cluster(cluster) => {
+                if cluster.masters().is_empty() {
+                    self.refreshed(cluster, self.deadline()).await?;
+                }
+                Ok(cluster.masters())
+            }
+        }
+    }
+
+    async fn refreshed(&self, cluster: &Arc<Cluster>, deadline: Instant) -> Result<(), Error> {
+        let about = Circumstances { server: "a cluster".into(), reads_only: true, ambiguous: false };
+        cluster.refresh(deadline).await.map_err(|failure| Trouble::Unconnected(failure).into_error(about))
+    }
+
+    /// A command that changes nothing, to one node.
+    async fn read_of(&self, node: &Arc<Node>, command: &Cmd) -> Result<Value, Error> {
+        let answer = node.send_until(command, false, self.deadline()).await;
+        answer.map_err(|trouble| {
+            trouble.into_error(Circumstances { server: node.server(), reads_only: true, ambiguous: false })
+        })
     }
 
     async fn answer(&self, request: Request) -> Result<Value, Error> {
-        let Servers::One(node) = &self.servers;
+        in_runtime()?;
+        let node = match &self.servers {
+            Servers::One(node) => Some(Arc::clone(node)),
+            Servers::Cluster(cluster) => cluster.node(request.slot),
+        };
+        // Boxed: what is rare shall not make the usual future large.
+        let node = match node {
+            Some(node) => node,
+            None => Box::pin(self.find(request.slot, self.deadline())).await?,
+        };
         match node.send(&request.command).await {
             Ok(value) => Ok(value),
-            // Boxed: what is rare shall not make the usual future large.
-            Err(trouble) => Box::pin(self.again(Arc::clone(node), &request, trouble)).await,
+            Err(trouble) => Box::pin(self.again(node, &request, trouble)).await,
         }
     }
 
     /// The rest of a call whose first sending had no plain answer.
-    async fn again(&self, node: Arc<Node>, request: &Request, mut trouble: Trouble) -> Result<Value, Error> {
-        // Counted from now. A first sending has taken at most one call timeout by then.
-        let deadline = Instant::now() + self.common.connect_timeout + self.common.call_timeout;
+    async fn again(&self, mut node: Arc<Node>, request: &Request, mut trouble: Trouble) -> Result<Value, Error> {
+        let deadline = self.deadline();
         let (mut repeats, mut detours) = (0, 0);
-        let mut ambiguous = false;
+        let (mut ambiguous, mut asking) = (false, false);
         loop {
             let mut pause = Duration::ZERO;
-            match &trouble {
-                Trouble::NoWire if detours == 0 => {}
-                Trouble::Lost(_) | Trouble::Slow(_) if request.repeatable && repeats < REPEATS => {
+            match (&trouble, self.cluster()) {
+                _ if detours == DETOURS => break,
+                (Trouble::NoWire, _) if detours == 0 => {}
+                (Trouble::Lost(_) | Trouble::Slow(_), cluster) => {
+                    if let Some(cluster) = cluster {
+                        cluster.refresh_soon();
+                    }
+                    if !request.repeatable || repeats == REPEATS {
+                        break;
+                    }
                     ambiguous |= !request.reads_only;
                     repeats += 1;
+                    asking = false;
                 }
-                Trouble::Said(said) if detours < DETOURS => match understand(said) {
-                    Said::NoFunction if detours < 3 => {
+                // A dead node's slots may have another master by now. The breaker never keeps its callers, though.
+                (Trouble::Refused, Some(cluster)) => {
+                    cluster.refresh_soon();
+                    break;
+                }
+                (Trouble::Unconnected(_), Some(cluster)) => {
+                    let found = cluster.refresh(deadline).await.ok().and_then(|()| cluster.node(request.slot));
+                    match found {
+                        Some(found) if !Arc::ptr_eq(&found, &node) => node = found,
+                        _ => break,
+                    }
+                    asking = false;
+                }
+                (Trouble::Said(said), cluster) => match (understand(said), cluster) {
+                    (Said::NoFunction, _) => {
                         if let Err(fault) = node.load(deadline).await {
                             // Loading is no part of the call, which has not happened.
-                            return Err(fault.into_error(Circumstances {
-                                server: node.server(),
-                                reads_only: true,
-                                ambiguous,
-                            }));
+                            let about = Circumstances { server: node.server(), reads_only: true, ambiguous };
+                            return Err(fault.into_error(about));
                         }
                     }
-                    Said::ReadOnly if detours < 4 => {
+                    (Said::Moved { slot, host, port }, Some(cluster)) => {
+                        let next = cluster.moved(Some(slot), &host, port, &node.host())?;
+                        if Arc::ptr_eq(&next, &node) {
+                            // It is not who it was taken for, or the cluster is not at one.
+                            node.reconnect();
+                            pause = Duration::from_millis(10 << detours);
+                        }
+                        cluster.refresh_soon();
+                        (node, asking) = (next, false);
+                    }
+                    (Said::Ask { host, port }, Some(cluster)) => {
+                        node = cluster.moved(None, &host, port, &node.host())?;
+                        asking = true;
+                    }
+                    (Said::TryAgain, Some(cluster)) => {
+                        pause = Duration::from_millis(5 << detours);
+                        (node, asking) = (cluster.node(request.slot).unwrap_or(node), false);
+                    }
+                    (Said::ReadOnly, None) if detours < 4 => {
+                        // By its name, or by its sentinels, another may be found.
                         node.reconnect();
                         pause = Duration::from_millis(20 << detours);
+                    }
+                    (Said::ReadOnly | Said::ClusterDown, Some(cluster)) if detours < 4 => {
+                        sleep(Duration::from_millis(20 << detours)).await;
+                        // What cannot be refreshed is asked once more as it is.
+                        let _ = cluster.refresh(deadline).await;
+                        (node, asking) = (cluster.node(request.slot).unwrap_or(node), false);
                     }
                     _ => break,
                 },
@@ -230,11 +365,19 @@ impl Inner {
             if !pause.is_zero() {
                 sleep(pause).await;
             }
-            match node.send_until(&request.command, false, deadline).await {
+            match node.send_until(&request.command, asking, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(next) => trouble = next,
             }
         }
         Err(trouble.into_error(Circumstances { server: node.server(), reads_only: request.reads_only, ambiguous }))
+    }
+}
+
+/// Connections, timeouts and probes all need one.
+fn in_runtime() -> Result<(), Error> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::invalid("the Redis store must be used from within a Tokio runtime")),
     }
 }

@@ -106,7 +106,7 @@ impl Breaker {
         // Jitter, so that many processes do not come back at once. The hasher is seeded anew by each `RandomState`.
         let random = RandomState::new().hash_one(waits) >> 32;
         let half = longest / 2;
-        half + Duration::from_micros(half.as_micros() as u64 * random >> 32)
+        half + Duration::from_micros((half.as_micros() as u64 * random) >> 32)
     }
 
     /// Never 0.

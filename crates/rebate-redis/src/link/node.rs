@@ -1,18 +1,18 @@
 //! One server: its connection, its breaker, its functions.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, RedisError, Value};
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Common;
 use super::breaker::Breaker;
+use super::cluster::{host_of, text};
 use super::sentinel::Sentinel;
+use super::single::Single;
 use super::trouble::{Failure, Trouble};
 
 /// Requests waiting for the connection's task to write them. Above what is usually in flight, so that none has to
@@ -26,18 +26,22 @@ pub(super) struct Node {
     way: Way,
     wire: RwLock<Option<Arc<Wire>>>,
     /// The one attempt to connect that all who need it wait for.
-    connecting: Mutex<Option<watch::Receiver<Outcome>>>,
+    connecting: Single<Result<(), Failure>>,
     breaker: Breaker,
     loading: tokio::sync::Mutex<()>,
     loads: AtomicU64,
 }
 
-type Outcome = Option<Result<Arc<Wire>, Failure>>;
-
 pub(super) enum Way {
-    Fixed(Box<Client>),
+    Fixed(Box<Client>, Option<Box<Alias>>),
     Sentinel(Box<Sentinel>),
     Brought(MultiplexedConnection),
+}
+
+/// Another address at which a node of a cluster may be reached, if the one there bears its identity.
+pub(super) struct Alias {
+    pub(super) client: Client,
+    pub(super) id: String,
 }
 
 /// One connection.
@@ -101,6 +105,17 @@ impl Wire {
     }
 }
 
+impl Alias {
+    /// A connection, if it is the very node: that another one is there would be no wonder.
+    async fn open(&self) -> Option<Wire> {
+        let wire = Wire::open(&self.client).await.ok()?;
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("MYID");
+        let answer = wire.send(&command, false).await.ok()?;
+        (text(&answer) == Some(self.id.as_str())).then_some(wire)
+    }
+}
+
 impl Node {
     pub(super) fn new(common: Arc<Common>, way: Way, name: String) -> Arc<Node> {
         let wire = match &way {
@@ -115,7 +130,7 @@ impl Node {
             name,
             way,
             wire: RwLock::new(wire),
-            connecting: Mutex::new(None),
+            connecting: Single::new(),
             loading: tokio::sync::Mutex::new(()),
             loads: AtomicU64::new(0),
         })
@@ -125,6 +140,23 @@ impl Node {
     pub(super) fn server(&self) -> String {
         let wire = self.wire.read().unwrap_or_else(PoisonError::into_inner);
         wire.as_ref().map_or_else(|| self.name.clone(), |wire| wire.server.clone())
+    }
+
+    /// The host alone, as others are reached at it too.
+    pub(super) fn host(&self) -> String {
+        match &self.way {
+            Way::Fixed(client, _) => host_of(client.get_connection_info().addr()),
+            _ => self.name.clone(),
+        }
+    }
+
+    pub(super) fn is_at(&self, host: &str, port: u16) -> bool {
+        self.name.rsplit_once(':').is_some_and(|(name, number)| name == host && number.parse() == Ok(port))
+    }
+
+    /// Whether nothing is known to be wrong with it.
+    pub(super) fn is_connected(&self) -> bool {
+        self.breaker.is_closed() && self.present().is_some()
     }
 
     /// Sends a command over the connection that there is, and waits for its answer.
@@ -164,9 +196,6 @@ impl Node {
         asking: bool,
         limit: Duration,
     ) -> Result<Value, Trouble> {
-        if Handle::try_current().is_err() {
-            return Err(Trouble::NoRuntime);
-        }
         match timeout(limit, wire.send(command, asking)).await {
             Ok(Ok(Value::ServerError(error))) => {
                 self.breaker.succeeded();
@@ -192,86 +221,55 @@ impl Node {
 
     /// The connection, made if need be. However many ask for it, one is made.
     async fn connected(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Wire>, Trouble> {
-        let deadline = deadline.min(Instant::now() + self.common.connect_timeout + Duration::from_millis(100));
-        loop {
+        let limit = deadline.min(Instant::now() + self.common.connect_timeout + Duration::from_millis(100));
+        // A server may take connections only to close them.
+        for _ in 0..3 {
             if let Some(wire) = self.present() {
                 return Ok(wire);
-            }
-            if Handle::try_current().is_err() {
-                return Err(Trouble::NoRuntime);
             }
             if let Way::Brought(_) = self.way {
                 let text = "the connection given by the application has closed: give a new one, or the server's URL";
                 return Err(Trouble::Unconnected(Failure::new(text, None)));
             }
-            let mut attempt = self.attempt();
-            let outcome = match timeout_at(deadline, attempt.wait_for(Option::is_some)).await {
-                Ok(outcome) => Ok(outcome.ok().and_then(|outcome| outcome.clone())),
-                Err(elapsed) => Err(elapsed),
-            };
-            match outcome {
-                Ok(Some(Ok(wire))) => return Ok(wire),
-                Ok(Some(Err(failure))) => return Err(Trouble::Unconnected(failure)),
-                // The runtime that the attempt ran on is gone; it is made again on this one.
-                Ok(None) => {}
-                Err(_) => {
-                    // Perhaps it belongs to a runtime that does not run: the next to come shall begin afresh.
-                    let mut connecting = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
-                    if connecting.as_ref().is_some_and(|current| current.same_channel(&attempt)) {
-                        *connecting = None;
-                    }
-                    return Err(Trouble::NoWire);
-                }
+            match self.connecting.run(limit, || Arc::clone(self).connect()).await {
+                Some(Ok(())) => {}
+                Some(Err(failure)) => return Err(Trouble::Unconnected(failure)),
+                None => break,
             }
         }
+        Err(Trouble::NoWire)
     }
 
-    /// The attempt to connect that is under way, or a new one.
-    fn attempt(self: &Arc<Self>) -> watch::Receiver<Outcome> {
-        let mut connecting = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(attempt) = connecting.as_ref() {
-            // An error says that its task is gone.
-            if attempt.has_changed().is_ok() {
-                return attempt.clone();
+    async fn connect(self: Arc<Self>) -> Result<(), Failure> {
+        match self.open().await {
+            Ok(wire) => {
+                *self.wire.write().unwrap_or_else(PoisonError::into_inner) = Some(wire);
+                Ok(())
+            }
+            Err(failure) => {
+                self.failed();
+                Err(failure)
             }
         }
-        let (sender, attempt) = watch::channel(None);
-        *connecting = Some(attempt.clone());
-        let node = Arc::clone(self);
-        // A task of its own, because those who wait for it may all give up, and others come.
-        tokio::spawn(async move {
-            let outcome = node.open().await;
-            match &outcome {
-                Ok(wire) => {
-                    *node.wire.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(wire));
-                }
-                Err(_) => node.failed(),
-            }
-            let mut connecting = node.connecting.lock().unwrap_or_else(PoisonError::into_inner);
-            if connecting.as_ref().is_some_and(|current| current.same_channel(&sender.subscribe())) {
-                *connecting = None;
-            }
-            drop(connecting);
-            sender.send_replace(Some(outcome));
-        });
-        attempt
     }
 
     async fn open(&self) -> Result<Arc<Wire>, Failure> {
         let limit = self.common.connect_timeout;
         let opening = async {
             match &self.way {
-                Way::Fixed(client) => Wire::open(client).await.map_err(Failure::of),
+                Way::Fixed(client, None) => Wire::open(client).await.map_err(Failure::of),
+                Way::Fixed(client, Some(alias)) => match timeout(limit / 2, Wire::open(client)).await {
+                    Ok(Ok(wire)) => Ok(wire),
+                    Ok(Err(error)) => alias.open().await.ok_or_else(|| Failure::of(error)),
+                    Err(_) => alias.open().await.ok_or_else(|| Failure::slow(limit / 2)),
+                },
                 Way::Sentinel(sentinel) => sentinel.open().await,
                 Way::Brought(_) => Err(Failure::new("a connection given by the application is not made anew", None)),
             }
         };
         match timeout(limit, opening).await {
             Ok(outcome) => outcome.map(Arc::new),
-            Err(_) => Err(Failure::new(
-                format!("no connection within {limit:?}: check that the server runs and can be reached"),
-                None,
-            )),
+            Err(_) => Err(Failure::slow(limit)),
         }
     }
 
@@ -331,7 +329,7 @@ impl Node {
     /// The breaker is open. Should whoever was to probe be gone with its runtime, this takes it over.
     #[cold]
     fn refuse(self: &Arc<Self>) -> Trouble {
-        if Handle::try_current().is_ok() && self.breaker.claim_overdue(self.lease()) {
+        if self.breaker.claim_overdue(self.lease()) {
             let node = Arc::clone(self);
             tokio::spawn(async move {
                 if !node.probe().await {

@@ -14,8 +14,6 @@ pub(super) enum Trouble {
     NoWire,
     /// There can be no connection: nothing was sent.
     Unconnected(Failure),
-    /// The caller is outside any Tokio runtime: nothing was sent.
-    NoRuntime,
     /// The server answered with an error.
     Said(ServerError),
     /// The connection ended, or brought garbage, after it was sent.
@@ -35,6 +33,10 @@ impl Failure {
 
     pub(super) fn text(&self) -> &str {
         &self.0.0
+    }
+
+    pub(super) fn slow(limit: Duration) -> Failure {
+        Failure::new(format!("no connection within {limit:?}: check that the server runs and can be reached"), None)
     }
 
     /// Of an error while connecting.
@@ -113,6 +115,18 @@ pub(super) struct Circumstances {
 }
 
 impl Trouble {
+    /// A few words for a list of what was tried.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Trouble::Refused => "it has failed again and again".into(),
+            Trouble::NoWire => "no connection in time".into(),
+            Trouble::Unconnected(failure) => failure.text().into(),
+            Trouble::Said(error) => refusal(error),
+            Trouble::Lost(_) => "the connection ended".into(),
+            Trouble::Slow(_) => "no answer in time".into(),
+        }
+    }
+
     /// The error that the caller gets, who will see no more of the call.
     #[cold]
     pub(super) fn into_error(self, about: Circumstances) -> Error {
@@ -124,7 +138,6 @@ impl Trouble {
                 "refused without asking, because it has failed again and again: it is probed in the background".into(),
             ),
             Trouble::NoWire => certainly_not("no connection was made in time".into()),
-            Trouble::NoRuntime => Error::invalid("the Redis store must be used from within a Tokio runtime"),
             Trouble::Unconnected(failure) => {
                 let error = certainly_not(failure.text().into());
                 match &failure.0.1 {
@@ -194,6 +207,19 @@ impl Trouble {
                 }
             }
         }
+    }
+}
+
+/// A few words on an error that a server answered, without those that may name a user or a key.
+pub(super) fn refusal(error: &ServerError) -> String {
+    match error.code() {
+        "NOPERM" => {
+            format!("its ACL refuses {} to this user", quoted(error.details().unwrap_or_default()).unwrap_or("it"))
+        }
+        "ERR" if error.details().is_some_and(|detail| detail.contains("cluster support disabled")) => {
+            "it is no node of a cluster".into()
+        }
+        code => format!("it answered with the error {code}"),
     }
 }
 
