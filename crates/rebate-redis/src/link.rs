@@ -15,6 +15,9 @@ mod slots;
 mod tls;
 mod trouble;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
