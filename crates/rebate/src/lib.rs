@@ -5,6 +5,5 @@
 pub use rebate_core::*;
 #[cfg(feature = "memory")]
 pub use rebate_memory::{FastClock, MemoryStore, MemoryStoreBuilder};
-/// The Redis and Valkey store.
 #[cfg(feature = "redis")]
-pub use rebate_redis as redis;
+pub use rebate_redis::{Connection as RedisConnection, RedisStore, RedisStoreBuilder, Settings as RedisSettings};
