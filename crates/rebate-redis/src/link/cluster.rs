@@ -201,12 +201,11 @@ impl Cluster {
             }
         };
         let node = Arc::clone(&layout.nodes[index]);
-        if let Some(slot) = slot.map(usize::from).filter(|slot| *slot < SLOTS) {
-            if usize::from(layout.slots[slot]) != index {
-                let mut slots = layout.slots.clone();
-                slots[slot] = index as u16;
-                *layout = Arc::new(Layout { slots, nodes: layout.nodes.clone() });
-            }
+        let slot = slot.map(usize::from).filter(|slot| *slot < SLOTS);
+        if let Some(slot) = slot.filter(|slot| usize::from(layout.slots[*slot]) != index) {
+            let mut slots = layout.slots.clone();
+            slots[slot] = index as u16;
+            *layout = Arc::new(Layout { slots, nodes: layout.nodes.clone() });
         }
         Ok(node)
     }

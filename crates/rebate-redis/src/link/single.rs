@@ -19,11 +19,11 @@ impl<T: Clone + Send + Sync + 'static> Single<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        loop {
+        // The second, should the runtime that the first ran on be gone, is made on this one.
+        for _ in 0..2 {
             let mut run = self.join(&mut work);
             let outcome = match timeout_at(deadline, run.wait_for(Option::is_some)).await {
                 Ok(Ok(outcome)) => outcome.clone(),
-                // The runtime that it ran on is gone; it is made again on this one.
                 Ok(Err(_)) => continue,
                 Err(_) => None,
             };
@@ -36,6 +36,7 @@ impl<T: Clone + Send + Sync + 'static> Single<T> {
             }
             return outcome;
         }
+        None
     }
 
     /// Begins a run, unless one is under way, and does not wait for it.

@@ -3,6 +3,8 @@
 mod faults;
 mod one;
 mod several;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::error::Error as _;
 

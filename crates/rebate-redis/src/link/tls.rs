@@ -1,4 +1,4 @@
-//! Clients of servers reached over TLS. `plain.rs` stands in for this file without the feature `tls`.
+//! Clients of servers reached over TLS, by rustls with *ring*. `plain.rs` stands in for this file without the feature `tls`.
 
 use rebate_core::Error;
 use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, TlsCertificates};
@@ -9,6 +9,11 @@ pub(super) const IS_COMPILED: bool = true;
 
 /// A client of the server that `information` names.
 pub(super) fn client(information: ConnectionInfo, certificates: &Certificates) -> Result<Client, Error> {
+    // The redis crate wants one for the whole process, and panics when it is left to choose between several. The
+    // application's own stays, if it has installed one by now.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
     let given = certificates.roots.is_some() || certificates.identity.is_some();
     let opened = if given && matches!(information.addr(), ConnectionAddr::TcpTls { .. }) {
         let client_tls =
