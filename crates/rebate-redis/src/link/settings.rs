@@ -50,7 +50,7 @@ impl fmt::Debug for Connection {
 ///
 /// ```text
 /// ACL SETUSER name on >password ~prefix* +fcall +fcall_ro +function|load +ping   and what the functions call
-/// on a cluster besides   +cluster|slots +asking
+/// on a cluster besides   +cluster|slots +asking   (+cluster|myid where its nodes' own names cannot be reached)
 /// behind sentinels       +role            (may be missing) and of the sentinels  +sentinel|get-master-addr-by-name
 /// to list keys           +scan            for another database than 0            +select
 /// ```
