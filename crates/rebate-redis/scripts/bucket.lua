@@ -2,11 +2,11 @@
 --
 -- A unit takes T = unit parts / denominator microseconds; times are (microseconds, parts of the denominator).
 --
--- state: c8 shape · c8 identity · burst · unit parts · denominator · tat, its fraction · gross · kept until · charged at
+-- state: shape · identity · burst · unit parts · denominator · tat, its fraction · gross · kept until · charged at
 --        [marks]
--- item:  c8 shape · c8 fresh · burst · unit parts · denominator · T, its fraction · burst·T, its fraction · cost · grace
+-- item:  shape · fresh · burst · unit parts · denominator · T, its fraction · burst·T, its fraction · cost · grace
 --        · length of an adopted level, 0 or 120   [adopted level] [long key]
--- adopted level: c80 the state it was adopted from · tat, its fraction · the count's time · 1 if the count is as absent
+-- adopted level: 80 bytes of the state it was adopted from · tat, its fraction · the count's time · 1 if the count is as absent
 --                · what remains of it
 
 local BUCKET = 79
@@ -40,14 +40,14 @@ end
 
 local function charge_bucket(key, item, now, given)
     local shape, fresh, burst, unit_parts, denominator, unit, unit_fraction, span, span_fraction, cost, grace, adopted =
-        unpack('<c8c8dddddddddd', item)
+        unpack('<dddddddddddd', item)
     cost = given or cost
-    local old = call('GETRANGE', key, 0, BUCKET)
+    local old = call('GET', key) or ''
     local identity, tat, fraction, gross, kept
     local time, opens = now, true
     if #old > BUCKET then
         local was, old_burst, old_parts, old_denominator
-        was, identity, old_burst, old_parts, old_denominator, tat, fraction, gross, kept = unpack('<c8c8ddddddd', old)
+        was, identity, old_burst, old_parts, old_denominator, tat, fraction, gross, kept = unpack('<ddddddddd', old)
         if was ~= shape then
             old = ''
         elseif tat > now or (tat == now and fraction > 0) then
@@ -67,7 +67,7 @@ local function charge_bucket(key, item, now, given)
                 end
             else
                 -- It refills at another rate. What that makes of it is worked out by the caller, with core's own function.
-                if adopted == 0 or sub(item, 97, 176) ~= old then
+                if adopted == 0 or sub(item, 97, 176) ~= sub(old, 1, 80) then
                     return nil, old
                 end
                 local absent
@@ -105,6 +105,6 @@ local function charge_bucket(key, item, now, given)
         kept = after + span + 1
         keep = kept - now + grace
     end
-    local state = pack('<c8c8dddddddd', shape, identity, burst, unit_parts, denominator, after, rest, gross + cost, kept, now)
+    local state = pack('<dddddddddd', shape, identity, burst, unit_parts, denominator, after, rest, gross + cost, kept, now)
     return state, keep, extends, keep and #item > 96 + adopted and sub(item, 97 + adopted)
 end

@@ -19,7 +19,7 @@ end
 -- The same for logs and leases; the time follows the state, and a denial bears what `look_at_entries` answers.
 local function charge_one_entry(keys, arguments)
     local key, now = keys[1], clock(arguments[2])
-    local plan, old = plan_entry(key, arguments[1], now)
+    local plan = plan_entry(key, arguments[1], now)
     if plan then
         return enter_entry(key, plan) .. pack('<d', now)
     end
@@ -33,7 +33,7 @@ local decide_by = {
 
 -- Where an item's quota and cost stand: behind two identities, but for buckets.
 local function quota_and_cost(item)
-    if sub(item, 1, 1) == 'B' then
+    if letter_of(item) == 'B' then
         local quota, _, _, _, _, _, _, cost = unpack('<dddddddd', item, 17)
         return quota, cost
     end
@@ -46,7 +46,7 @@ local function decide_all(keys, items, costs, now)
     local plans, denied, out_of_bounds = {}, false, false
     for at = 1, #items do
         local item = items[at]
-        local decide, plan = decide_by[sub(item, 1, 1)], nil
+        local decide, plan = decide_by[letter_of(item)], nil
         if decide then
             local state, keep, extends, original = decide(keys[at], item, now, costs and costs[at])
             if state then
@@ -71,7 +71,7 @@ local function enter_all(keys, items, plans)
     local states = {}
     for at = 1, #items do
         local plan = plans[at]
-        if decide_by[sub(items[at], 1, 1)] then
+        if decide_by[letter_of(items[at])] then
             put(keys[at], plan[1], plan[2], plan[3], plan[4])
             states[at] = plan[1]
         else
@@ -83,8 +83,8 @@ end
 
 -- The unit that an admitted charge's last one is numbered, by its new state, and its window's instance.
 local function granted(state)
-    local letter = sub(state, 1, 1)
-    local instance, last = sub(state, 9, 16), nil
+    local letter = letter_of(state)
+    local instance, last = unpack('<d', state, 9), nil
     if letter == 'S' then
         last = unpack('<d', state, 49)
     elseif letter == 'B' then
@@ -116,7 +116,7 @@ local function replayed(note, keys, items)
         if asked ~= cost then
             return nil
         end
-        answer[at + 1] = pack('<ddc8dd', number, cost, instance, last, refunded)
+        answer[at + 1] = pack('<dd', number, cost) .. instance .. pack('<dd', last, refunded)
     end
     return answer
 end
@@ -175,7 +175,7 @@ local function charge_several(keys, arguments)
         for at = 1, #items do
             local _, cost = quota_and_cost(items[at])
             local instance, last = granted(states[at])
-            parts[at] = { keys[at], cost, instance, last, 0 }
+            parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
         end
         call('SET', note_key, cmsgpack.pack({ now + lifetime, now, parts }), 'PX', ceil((lifetime + grace) / 1000))
     end

@@ -1,50 +1,58 @@
 -- What all parts of the library share.
 --
--- Times are microseconds since the epoch, numbers doubles that hold whole numbers up to 2^53, identities 8 bytes that
--- are compared and never computed with. ARCHITECTURE.md tells the state byte by byte.
+-- A state is doubles, one after the other: times in microseconds since the epoch, whole numbers up to 2^53, and identities,
+-- which are compared and never computed with (none is a NaN). ARCHITECTURE.md tells the state byte by byte. Offsets are
+-- given to the server as text: it takes many times longer to write a number.
 --
 -- Every function reads all it needs before it writes anything: an error then leaves every key as it was.
 
 -- While a library is loaded nothing of Lua's own can be reached; `clock`, which every function calls first, takes it then.
 local call, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub
--- Marks that hold nothing, and the identity of a bucket that was never charged.
-local NO_MARKS, NO_INSTANCE
+-- Marks that hold nothing.
+local NO_MARKS
 
 local function start()
     call, table_unpack, pack, unpack, sub = redis.call, _G.unpack, struct.pack, struct.unpack, string.sub
     floor, ceil, min, max, fmod = math.floor, math.ceil, math.min, math.max, math.fmod
-    NO_MARKS, NO_INSTANCE = pack('<dd', 0, 0), pack('<d', 0)
+    NO_MARKS = pack('<dd', 0, 0)
 end
 
 -- Units of one window instance are numbered up to here (MAX_UNIT in core).
 local MAX_UNIT = 9007199254740992
 -- Separate runs of refunded units, and topped-up receipts, that a count remembers (REMEMBERED in core).
 local REMEMBERED = 128
--- The bytes of a state that GETRANGE must read so that any header is whole.
+-- No state's header is longer, in bytes.
 local LONGEST_HEADER = 96
+-- The identity of a bucket that was never charged.
+local NO_INSTANCE = 0
 
 -- The server's time, or the caller's under test.
 local function clock(given)
     if not call then
         start()
     end
-    if given ~= '' then
+    if given and given ~= '' then
         return tonumber(given)
     end
     local time = call('TIME')
     return time[1] * 1000000 + time[2]
 end
 
+-- The letter of a state or an item, which tells its algorithm: the highest byte of its shape.
+local function letter_of(state)
+    return sub(state, 8, 8)
+end
+
 -- Puts a count's state in. Without `keep` its expiry stays. With `keep`, microseconds from now, it is set anew; what lies
 -- behind the header stays only where `extends` says so. `original` is a key that is too long for its name.
 local function put(key, value, keep, extends, original)
     if not keep then
-        call('SETRANGE', key, 0, value)
+        call('SETRANGE', key, '0', value)
         return
     end
     keep = ceil(keep / 1000)
     if extends then
-        call('SETRANGE', key, 0, value)
+        call('SETRANGE', key, '0', value)
         call('PEXPIRE', key, keep)
     else
         call('SET', key, value, 'PX', keep)

@@ -1,74 +1,76 @@
 -- The sliding window log and leases (core: algorithm/entries.rs). Letters L and C.
 --
--- state: c8 shape · c8 identity · quota · span · acted · gross · used · first · kept until · entries refunded in part
+-- state: shape · identity · quota · span · acted · gross · used · first · kept until · entries refunded in part
 --        · entries refunded whole
 -- `first` is no later than any entry's end: until then nothing has ended.
 -- Beside it: `:e`, a sorted set of the entries that count, by their ends; `:p`, of those refunded in part how much;
 -- `:f`, the ends of those refunded whole. An entry is named by its last unit and its cost, two doubles.
--- item:  c8 shape · c8 fresh · quota · cost · span · grace   [long key]
+-- item:  shape · fresh · quota · cost · span · grace   [long key]
 
 local ENTRIES = 87
 local NO_END = 2 ^ 62
 
--- What of the entries with these names still counts.
-local function counting(key, names, partly)
-    local units = 0
-    for at = 1, #names do
-        local _, cost = unpack('<dd', names[at])
-        units = units + cost
-    end
-    if partly > 0 and #names > 0 then
-        for from = 1, #names, 1000 do
-            local refunded = call('HMGET', key .. ':p', table_unpack(names, from, min(from + 999, #names)))
-            for at = 1, #refunded do
-                units = units - (tonumber(refunded[at]) or 0)
-            end
-        end
-    end
-    return units
-end
-
--- Drops what has ended by `time`. Answers the units in use and entries refunded in part that are left.
-local function drop_ended(key, time, used, partly)
-    local ended = call('ZRANGEBYSCORE', key .. ':e', '-inf', time)
-    if #ended == 0 then
-        return used, partly
-    end
-    used = used - counting(key, ended, partly)
-    call('ZREMRANGEBYSCORE', key .. ':e', '-inf', time)
+-- The cost of the entry with this name, less what was refunded of it.
+local function counting(key, name, partly)
+    local _, cost = unpack('<dd', name)
     if partly > 0 then
-        for from = 1, #ended, 1000 do
-            partly = partly - call('HDEL', key .. ':p', table_unpack(ended, from, min(from + 999, #ended)))
-        end
+        return cost - (tonumber(call('HGET', key .. ':p', name)) or 0)
     end
-    return used, partly
+    return cost
 end
 
--- The end of the entry that ends first, if there is one.
-local function first_end(key)
-    local first = call('ZRANGE', key .. ':e', 0, 0, 'WITHSCORES')
-    return first[2] and tonumber(first[2])
+-- What of the entries that have ended by `time` still counts among the units in use; how many they are; and the end of
+-- the first one that has not.
+local function ended_by(key, time, partly)
+    local units, ended, page = 0, 0, 3
+    while true do
+        local entries = call('ZRANGE', key .. ':e', ended, ended + page, 'WITHSCORES')
+        for at = 1, #entries, 2 do
+            local finish = tonumber(entries[at + 1])
+            if finish > time then
+                return units, ended, finish
+            end
+            units, ended = units + counting(key, entries[at], partly), ended + 1
+        end
+        if #entries <= 2 * page then
+            return units, ended, NO_END
+        end
+        page = 255
+    end
+end
+
+-- Drops the entries that have ended, the first `ended` of them. Answers the entries refunded in part that are left.
+local function drop_ended(key, ended, partly)
+    if ended == 0 then
+        return partly
+    end
+    if partly > 0 then
+        for from = 0, ended - 1, 256 do
+            local names = call('ZRANGE', key .. ':e', from, min(from + 255, ended - 1))
+            partly = partly - call('HDEL', key .. ':p', table_unpack(names))
+        end
+    end
+    call('ZREMRANGEBYRANK', key .. ':e', '0', ended - 1)
+    return partly
 end
 
 -- Numbers the units in use from 1. Answers the last number.
-local function renumber(key, time)
-    local entries = call('ZRANGEBYSCORE', key .. ':e', '(' .. string.format('%.0f', time), '+inf', 'WITHSCORES')
-    local refunded, gross = {}, 0
+local function renumber(key)
+    local entries = call('ZRANGE', key .. ':e', '0', '-1', 'WITHSCORES')
+    local units, gross, left = {}, 0, call('PTTL', key)
     for at = 1, #entries, 2 do
-        refunded[at] = tonumber(call('HGET', key .. ':p', entries[at])) or 0
+        units[at] = counting(key, entries[at], 1)
     end
-    local left = call('PTTL', key)
     call('DEL', key .. ':e', key .. ':p', key .. ':f')
     for at = 1, #entries, 2 do
-        local _, cost = unpack('<dd', entries[at])
-        cost = cost - refunded[at]
-        gross = gross + cost
-        call('ZADD', key .. ':e', entries[at + 1], pack('<dd', gross, cost))
+        gross = gross + units[at]
+        call('ZADD', key .. ':e', entries[at + 1], pack('<dd', gross, units[at]))
     end
     call('PEXPIRE', key .. ':e', left)
     return gross
 end
 
+-- The helpers of a count live as long as it does.
 local function extend(key, keep, partly, wholly)
     keep = ceil(keep / 1000)
     call('PEXPIRE', key .. ':e', keep)
@@ -80,52 +82,50 @@ local function extend(key, keep, partly, wholly)
     end
 end
 
--- Decides a charge without changing anything. Answers a table of what `enter_entry` needs; or nil and the state that
--- denies it.
+-- Decides a charge without changing anything. Answers what `enter_entry` needs; or nil.
 local function plan_entry(key, item, now, given)
-    local shape, fresh, quota, cost, span, grace = unpack('<c8c8dddd', item)
+    local shape, fresh, quota, cost, span, grace = unpack('<dddddd', item)
     cost = given or cost
-    local old = call('GETRANGE', key, 0, ENTRIES)
-    local identity, gross, used, first, kept, partly, wholly, acted, _
+    local old = call('GET', key) or ''
+    local identity, acted, gross, used, first, kept, partly, wholly, was, _
     local time, opens = now, true
     if #old > ENTRIES then
-        local was
-        was, identity, _, _, acted, gross, used, first, kept, partly, wholly = unpack('<c8c8ddddddddd', old)
+        was, identity, _, _, acted, gross, used, first, kept, partly, wholly = unpack('<ddddddddddd', old)
         if was == shape and acted - now <= span then
             opens = false
-            time = max(now, acted)
+            if acted > now then
+                time = acted
+            end
         end
     end
+    local ended = 0
     if opens then
         identity, gross, used, first, kept, partly, wholly = fresh, 0, 0, NO_END, 0, 0, 0
+    elseif time >= first then
+        local units
+        units, ended, first = ended_by(key, time, partly)
+        used = used - units
     end
-    local counts = used
-    if time >= first then
-        counts = used - counting(key, call('ZRANGEBYSCORE', key .. ':e', '-inf', time), partly)
-    end
-    if cost > quota - counts then
-        return nil, old
+    if cost > quota - used then
+        return nil
     end
     return {
-        shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, opens, #old > 0, grace,
-        #item > 48 and sub(item, 49), now,
+        shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended, opens and #old > 0,
+        opens, grace, #item > 48 and sub(item, 49), now,
     }
 end
 
 -- Enters the charge that was planned; answers the new state.
 local function enter_entry(key, plan)
-    local shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, opens, was_there, grace,
-        original, now = table_unpack(plan, 1, 18)
+    local shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended, replaces, opens,
+        grace, original, now = table_unpack(plan, 1, 19)
     local entries = key .. ':e'
-    if opens and was_there then
+    if replaces then
         call('DEL', entries, key .. ':p', key .. ':f')
     end
-    if time >= first then
-        used, partly = drop_ended(key, time, used, partly)
-        first = first_end(key) or NO_END
-    end
+    partly = drop_ended(key, ended, partly)
     if gross > MAX_UNIT - cost then
-        gross = renumber(key, time)
+        gross = renumber(key)
         identity, partly, wholly = fresh, 0, 0
     end
     gross = gross + cost
@@ -133,54 +133,67 @@ local function enter_entry(key, plan)
     call('ZADD', entries, finish, pack('<dd', gross, cost))
     local extends = finish >= kept
     if extends then
+        -- Kept for a span more than is needed, so that not every charge need extend it.
         kept = finish + span
     end
-    local state = pack('<c8c8ddddddddd', shape, identity, quota, span, time, gross, used + cost, min(first, finish), kept,
-        partly, wholly)
+    if finish < first then
+        first = finish
+    end
+    local state = pack('<ddddddddddd', shape, identity, quota, span, time, gross, used + cost, first, kept, partly, wholly)
     if extends then
         local keep = kept - now + grace
-        put(key, state, keep, false, original)
+        put(key, state, keep, not opens, original)
         extend(key, keep, partly, wholly)
     else
-        call('SETRANGE', key, 0, state)
+        call('SETRANGE', key, '0', state)
         if used == 0 then
-            -- The sorted set may have been emptied, and is new then.
+            -- The sorted set was empty, and is new.
             call('PEXPIRE', entries, call('PTTL', key))
         end
     end
     return state
 end
 
--- What the count's status is told by: units in use at its time, the end of the last entry that counts, and the end at
--- which `cost` more units fit (0: they fit now, or never will).
+-- What the count's status is told by: units in use at its time · the end of the last entry that counts · the end at which
+-- `cost` more units fit (0: they fit now, or never will) · when the count says nothing any more.
 local function look_at_entries(key, state, now, quota, cost)
-    local _, _, _, span, acted, _, used, _, _, partly = unpack('<c8c8dddddddd', state)
-    if acted - now > span then
-        return 0, 0, 0
-    end
-    local time = max(now, acted)
+    local _, _, _, span, acted, _, used, first, _, partly, wholly = unpack('<ddddddddddd', state)
     local entries = key .. ':e'
-    used = used - counting(key, call('ZRANGEBYSCORE', entries, '-inf', time), partly)
-    local last = call('ZREVRANGE', entries, 0, 0, 'WITHSCORES')
-    local reset = tonumber(last[2]) or 0
+    local last = call('ZREVRANGE', entries, '0', '0', 'WITHSCORES')
+    local latest = tonumber(last[2]) or 0
+    local reset = latest
+    if wholly > 0 then
+        for _, finish in ipairs(call('HVALS', key .. ':f')) do
+            latest = max(latest, tonumber(finish))
+        end
+    end
+    if acted - now > span then
+        return 0, 0, 0, latest
+    end
+    local time, rank, page = max(now, acted), 0, 3
     if reset <= time then
         reset = 0
     end
-    if cost > quota or cost <= quota - used then
-        return used, reset, 0
+    if time >= first then
+        local units
+        units, rank = ended_by(key, time, partly)
+        used = used - units
     end
-    local left, from, after = used, 0, '(' .. string.format('%.0f', time)
+    if cost > quota or cost <= quota - used then
+        return used, reset, 0, latest
+    end
+    local left = used
     while true do
-        local page = call('ZRANGEBYSCORE', entries, after, '+inf', 'WITHSCORES', 'LIMIT', from, 64)
-        if #page == 0 then
-            return used, reset, 0
-        end
-        for at = 1, #page, 2 do
-            left = left - counting(key, { page[at] }, partly)
+        local names = call('ZRANGE', entries, rank, rank + page, 'WITHSCORES')
+        for at = 1, #names, 2 do
+            left = left - counting(key, names[at], partly)
             if cost <= quota - left then
-                return used, reset, tonumber(page[at + 1])
+                return used, reset, tonumber(names[at + 1]), latest
             end
         end
-        from = from + 64
+        if #names <= 2 * page then
+            return used, reset, 0, latest
+        end
+        rank, page = rank + page + 1, 255
     end
 end

@@ -1,7 +1,7 @@
 -- Fixed windows (core: algorithm/fixed.rs). Letters A (aligned), D (calendar), F (from the first charge).
 --
--- state: c8 shape · c8 instance · quota · start · end · gross · refunded · charged at   [marks]
--- item:  c8 shape · c8 fresh · quota · cost · span (negative: from the first charge) · grace · number of bounds
+-- state: shape · instance · quota · start · end · gross · refunded · charged at   [marks]
+-- item:  shape · fresh · quota · cost · span (negative: from the first charge) · grace · number of bounds
 --        [bounds of calendar windows] [long key]
 
 local FIXED = 63
@@ -21,14 +21,14 @@ end
 -- Decides a charge. Answers the new state, for how long to keep it if its expiry changes, and the long key; or nil and
 -- the state that denies it; or nil and nil when the bounds do not reach to the server's time.
 local function charge_fixed(key, item, now, given)
-    local shape, fresh, quota, cost, span, grace, bounds = unpack('<c8c8ddddd', item)
+    local shape, fresh, quota, cost, span, grace, bounds = unpack('<ddddddd', item)
     cost = given or cost
-    local old = call('GETRANGE', key, 0, FIXED)
+    local old = call('GET', key) or ''
     local instance, start, finish, gross, refunded, _
     local opens = true
     if #old > FIXED then
         local was
-        was, instance, _, start, finish, gross, refunded = unpack('<c8c8ddddd', old)
+        was, instance, _, start, finish, gross, refunded = unpack('<ddddddd', old)
         if was == shape then
             opens = now >= finish or (now < start and start - now > finish - start)
         else
@@ -58,7 +58,7 @@ local function charge_fixed(key, item, now, given)
     if gross > MAX_UNIT - cost then
         instance, gross, refunded, opens = fresh, used, 0, true
     end
-    local state = pack('<c8c8dddddd', shape, instance, quota, start, finish, gross + cost, refunded, now)
+    local state = pack('<dddddddd', shape, instance, quota, start, finish, gross + cost, refunded, now)
     if not opens then
         return state
     end

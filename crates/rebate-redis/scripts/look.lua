@@ -12,34 +12,35 @@ end
 
 -- Moves the ends of leases to a whole lease from now.
 --
--- keys: a count for each part. arguments: time · grace · for each part: c8 instance · last · cost
+-- keys: a count for each part. arguments: time · grace · for each part: instance · last · cost
 -- answer: for each part its new end; 0 where it has ended; -1 where it is no lease
 local function renew(keys, arguments)
     local now, grace = clock(arguments[1]), tonumber(arguments[2])
     local answer = {}
     for at = 1, #keys do
         local key = keys[at]
-        local instance, last, cost = unpack('<c8dd', arguments[at + 2])
-        local state = call('GETRANGE', key, 0, ENTRIES)
-        local letter, finish = sub(state, 1, 1), 0
+        local instance, last, cost = unpack('<ddd', arguments[at + 2])
+        local state = call('GET', key) or ''
+        local letter, finish = letter_of(state), 0
         if letter == 'C' then
             local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly =
-                unpack('<c8c8ddddddddd', state)
+                unpack('<ddddddddddd', state)
             local name = pack('<dd', last, cost)
             local ends = identity == instance and acted - now <= span and call('ZSCORE', key .. ':e', name)
             local time = max(now, acted)
             if ends and tonumber(ends) > time then
                 finish = time + span
                 if time >= first then
-                    used, partly = drop_ended(key, time, used, partly)
-                    first = first_end(key) or NO_END
+                    local units, ended
+                    units, ended, first = ended_by(key, time, partly)
+                    used, partly = used - units, drop_ended(key, ended, partly)
                 end
                 call('ZADD', key .. ':e', finish, name)
                 local extends = finish >= kept
                 if extends then
                     kept = finish + span
                 end
-                call('SETRANGE', key, 0, pack('<c8c8ddddddddd', shape, identity, quota, span, time, gross, used,
+                call('SETRANGE', key, '0', pack('<ddddddddddd', shape, identity, quota, span, time, gross, used,
                     min(first, finish), kept, partly, wholly))
                 if extends then
                     local keep = kept - now + grace
@@ -56,10 +57,28 @@ local function renew(keys, arguments)
     return answer
 end
 
+-- When the count says nothing any more.
+local function expires_at(key, state)
+    local letter = letter_of(state)
+    if letter == 'A' or letter == 'D' or letter == 'F' then
+        return (unpack('<d', state, 33))
+    elseif letter == 'S' then
+        local window, start = unpack('<dd', state, 33)
+        return start + 2 * window
+    elseif letter == 'B' then
+        local tat, fraction = unpack('<dd', state, 41)
+        return fraction > 0 and tat + 1 or tat
+    elseif letter == 'L' or letter == 'C' then
+        local _, _, _, latest = look_at_entries(key, state, 0, 0, 1)
+        return latest
+    end
+    return 0
+end
+
 -- Forgets a count. key: it. arguments: time. answer: 1 if there was one that said anything.
 local function reset(keys, arguments)
     local key, now = keys[1], clock(arguments[1])
-    local said = expires_at(key, call('GETRANGE', key, 0, LONGEST_HEADER - 1)) > now
+    local said = expires_at(key, call('GET', key) or '') > now
     call('DEL', key, key .. ':e', key .. ':p', key .. ':f', key .. ':k')
     return said and 1 or 0
 end

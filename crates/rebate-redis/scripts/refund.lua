@@ -8,7 +8,7 @@ local function is_issued(cost, last, gross)
 end
 
 local function refund_fixed(key, whole, instance, last, cost, total, now)
-    local shape, identity, quota, start, finish, gross, refunded, charged = unpack('<c8c8dddddd', whole)
+    local shape, identity, quota, start, finish, gross, refunded, charged = unpack('<dddddddd', whole)
     local marks = read_marks(whole, FIXED + 1)
     if identity ~= instance or now >= finish or (now < start and start - now > finish - start)
         or not is_issued(cost, last, gross) or last <= marks.floor then
@@ -18,11 +18,11 @@ local function refund_fixed(key, whole, instance, last, cost, total, now)
     local newly = mark(marks, cost, last, total, 0, 0, 1)
     if newly > 0 then
         refunded = refunded + newly
-        if gross == refunded and sub(shape, 1, 1) == 'F' then
+        if gross == refunded and letter_of(whole) == 'F' then
             -- Nothing counts in it: the next charge opens a window of its own.
             call('DEL', key, key .. ':k')
         else
-            local state = pack('<c8c8dddddd', shape, identity, quota, start, finish, gross, refunded, charged)
+            local state = pack('<dddddddd', shape, identity, quota, start, finish, gross, refunded, charged)
             call('SET', key, state .. write_marks(marks), 'KEEPTTL')
         end
     end
@@ -31,7 +31,7 @@ end
 
 local function refund_sliding(key, whole, instance, last, cost, total, now)
     local shape, current, previous, quota, window, start, gross, refunded, gross_before, refunded_before, charged =
-        unpack('<c8c8c8dddddddd', whole)
+        unpack('<ddddddddddd', whole)
     local marks, behind = read_marks(whole, SLIDING + 1)
     local marks_before = read_marks(whole, behind)
     local elapsed = now - start
@@ -64,7 +64,7 @@ local function refund_sliding(key, whole, instance, last, cost, total, now)
             refunded_before = refunded_before + newly
         end
         -- A current bucket without a charge has no receipts, and gets its identity with the first one.
-        local state = pack('<c8c8c8dddddddd', shape, current or NO_INSTANCE, previous, quota, window, start, gross, refunded,
+        local state = pack('<ddddddddddd', shape, current or NO_INSTANCE, previous, quota, window, start, gross, refunded,
             gross_before, refunded_before, charged)
         call('SET', key, state .. write_marks(marks) .. write_marks(marks_before), 'KEEPTTL')
     end
@@ -97,7 +97,7 @@ end
 
 local function refund_bucket(key, whole, instance, last, cost, total, now)
     local shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept, charged =
-        unpack('<c8c8dddddddd', whole)
+        unpack('<dddddddddd', whole)
     local marks = read_marks(whole, BUCKET + 1)
     if tat < now or (tat == now and fraction == 0) then
         return 0, 0, true
@@ -138,7 +138,7 @@ local function refund_bucket(key, whole, instance, last, cost, total, now)
     if tat < now or (tat == now and fraction == 0) then
         call('DEL', key, key .. ':k')
     else
-        local state = pack('<c8c8dddddddd', shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept,
+        local state = pack('<dddddddddd', shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept,
             charged)
         call('SET', key, state .. write_marks(marks), 'KEEPTTL')
     end
@@ -163,7 +163,7 @@ local function forget_oldest(key, time)
 end
 
 local function refund_entry(key, whole, instance, last, cost, total, now)
-    local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly = unpack('<c8c8ddddddddd', whole)
+    local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly = unpack('<ddddddddddd', whole)
     if acted - now > span or identity ~= instance then
         return 0, 0, true
     end
@@ -205,10 +205,11 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
         end
     end
     if time >= first then
-        used, partly = drop_ended(key, time, used, partly)
-        first = first_end(key) or NO_END
+        local units, ended
+        units, ended, first = ended_by(key, time, partly)
+        used, partly = used - units, drop_ended(key, ended, partly)
     end
-    call('SETRANGE', key, 0, pack('<c8c8ddddddddd', shape, identity, quota, span, time, gross, used, first, kept, partly,
+    call('SETRANGE', key, '0', pack('<ddddddddddd', shape, identity, quota, span, time, gross, used, first, kept, partly,
         wholly))
     return newly, already + newly, false
 end
@@ -222,45 +223,22 @@ local refund_by = {
 -- Gives back up to `total` of one part.
 local function give_back(key, instance, last, cost, total, now)
     local whole = call('GET', key)
-    local refund = whole and refund_by[sub(whole, 1, 1)]
+    local refund = whole and refund_by[letter_of(whole)]
     if not refund then
         return 0, 0, true
     end
     return refund(key, whole, instance, last, cost, total, now)
 end
 
--- When the count says nothing any more.
-local function expires_at(key, state)
-    local letter = sub(state, 1, 1)
-    if letter == 'A' or letter == 'D' or letter == 'F' then
-        return (unpack('<d', state, 33))
-    elseif letter == 'S' then
-        local window, start = unpack('<dd', state, 33)
-        return start + 2 * window
-    elseif letter == 'B' then
-        local tat, fraction = unpack('<dd', state, 41)
-        return fraction > 0 and tat + 1 or tat
-    elseif letter == 'L' or letter == 'C' then
-        local last = call('ZREVRANGE', key .. ':e', 0, 0, 'WITHSCORES')
-        local latest = tonumber(last[2]) or 0
-        for _, finish in ipairs(call('HVALS', key .. ':f')) do
-            latest = max(latest, tonumber(finish))
-        end
-        return latest
-    end
-    return 0
-end
-
 -- What the caller needs to tell a count's status: its header; of entries, also what `look_at_entries` answers and when
 -- it says nothing any more.
 local function view(key, now, quota, cost)
-    local state = call('GETRANGE', key, 0, LONGEST_HEADER - 1)
-    local letter = sub(state, 1, 1)
+    local state = call('GET', key) or ''
+    local letter = letter_of(state)
     if letter == 'L' or letter == 'C' then
-        local used, reset, fits = look_at_entries(key, state, now, quota, cost)
-        return sub(state, 1, ENTRIES + 1) .. pack('<dddd', used, reset, fits, expires_at(key, state))
+        return sub(state, 1, ENTRIES + 1) .. pack('<dddd', look_at_entries(key, state, now, quota, cost))
     end
-    return state
+    return #state > LONGEST_HEADER and sub(state, 1, LONGEST_HEADER) or state
 end
 
 -- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free.
@@ -271,7 +249,7 @@ local function note_refunds(key, first_instance, first_last, in_all)
     end
     local note = cmsgpack.unpack(bytes)
     local parts = note[3]
-    if parts[1][3] ~= first_instance or parts[1][4] ~= first_last then
+    if parts[1][3] ~= pack('<d', first_instance) or parts[1][4] ~= first_last then
         return
     end
     local freed, changed = true, false
@@ -290,13 +268,13 @@ local function note_refunds(key, first_instance, first_last, in_all)
 end
 
 -- keys: one count for each part, then the note of an idempotency key if there is one.
--- arguments: time · for each part: c8 instance · last · cost · total · what the receipt knows to be given back
+-- arguments: time · for each part: instance · last · cost · total · what the receipt knows to be given back
 -- answer: now · for each part: newly, in all, expired · for each part its view
 local function refund(keys, arguments)
     local now, count = clock(arguments[1]), #arguments - 1
     local answer, in_all, first_instance, first_last = { now }, {}, nil, nil
     for at = 1, count do
-        local instance, last, cost, total, known = unpack('<c8dddd', arguments[at + 1])
+        local instance, last, cost, total, known = unpack('<ddddd', arguments[at + 1])
         if at == 1 then
             first_instance, first_last = instance, last
         end

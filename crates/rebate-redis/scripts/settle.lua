@@ -21,13 +21,13 @@ end
 
 -- What remains of an item's limit: the most that a charge of it may cost now.
 local function remaining(key, item, now)
-    local letter, old = sub(item, 1, 1), call('GETRANGE', key, 0, LONGEST_HEADER - 1)
+    local letter, old = letter_of(item), call('GET', key) or ''
     local quota = quota_and_cost(item)
     if sub(old, 1, 8) ~= sub(item, 1, 8) then
         return quota
     end
     if letter == 'S' then
-        local _, _, _, _, _, tick, ticks = unpack('<c8c8ddddd', item)
+        local _, _, _, _, _, tick, ticks = unpack('<ddddddd', item)
         local window, start, gross, refunded, gross_before, refunded_before = unpack('<dddddd', old, 33)
         local used, used_before, elapsed = gross - refunded, gross_before - refunded_before, now - start
         if -elapsed > window or elapsed - window >= window then
@@ -39,7 +39,7 @@ local function remaining(key, item, now)
         return max(floor(max(quota * ticks - weighted, 0) / ticks) - used, 0)
     elseif letter == 'B' then
         local _, _, burst, unit_parts, denominator, unit, unit_fraction, span, span_fraction, _, _, adopted =
-            unpack('<c8c8dddddddddd', item)
+            unpack('<dddddddddddd', item)
         local old_burst, old_parts, old_denominator, tat, fraction = unpack('<ddddd', old, 17)
         if tat < now or (tat == now and fraction == 0) then
             return burst
@@ -70,7 +70,8 @@ local function remaining(key, item, now)
 end
 
 -- What is known of a count's topped-up receipts: { floor or false, receipts }, each receipt { instance, last, charged at,
--- parts }, each part { number of the part it tops up, instance, last, cost, given back }. What is too old is left out.
+-- parts }, each part { number of the part it tops up, instance, last, cost, given back, its policy's text }. What is too old
+-- is left out.
 local function read_top_ups(key, now)
     local bytes = call('GET', key)
     local top_ups = bytes and cmsgpack.unpack(bytes) or { false, {} }
@@ -128,7 +129,7 @@ end
 -- key if there is one.
 -- arguments: time · header: charged at, number of first parts, 1 to take what is there, grace · for each first part: c8
 -- instance, last, cost, given back, true cost · for each first part its item, '' where the limit is not known to the
--- caller · for each top-up that the receipt knows: number of its part, c8 instance, last, cost, given back
+-- caller · for each top-up that the receipt knows: number of its part, instance, last, cost, given back
 -- answer: now · 'S' · for each first part: topped up, given back, shortfall, expired · each one's view · the first parts'
 -- units given back · the top-ups, as in the arguments; now · 'D' · for each line number, cost and its count's view;
 -- now · 'U': a limit to top up is not known; now · 'M': too many parts; now · 'B': bounds do not reach
@@ -137,7 +138,7 @@ local function settle(keys, arguments)
     local charged_at, count, takes_what_is_there, grace = unpack('<dddd', arguments[2])
     local firsts, added = {}, {}
     for at = 1, count do
-        local instance, last, cost, refunded, target = unpack('<c8dddd', arguments[2 + at])
+        local instance, last, cost, refunded, target = unpack('<ddddd', arguments[2 + at])
         firsts[at] = { instance = instance, last = last, cost = cost, refunded = refunded, target = target, at = at }
     end
     local top_ups, known = read_top_ups(keys[count + 1], now), nil
@@ -148,12 +149,14 @@ local function settle(keys, arguments)
     end
     if known then
         for at, part in ipairs(known[4]) do
-            added[at] = { at = part[1], instance = part[2], last = part[3], cost = part[4], refunded = part[5] }
+            added[at] = { at = part[1], instance = part[2], last = part[3], cost = part[4], refunded = part[5], policy = part[6] }
         end
     else
-        for at = 3 + 2 * count, #arguments do
-            local number, instance, last, cost, refunded = unpack('<dc8ddd', arguments[at])
-            added[#added + 1] = { at = number, instance = instance, last = last, cost = cost, refunded = refunded }
+        for at = 3 + 3 * count, #arguments, 2 do
+            local number, instance, last, cost, refunded = unpack('<ddddd', arguments[at])
+            added[#added + 1] = {
+                at = number, instance = instance, last = last, cost = cost, refunded = refunded, policy = arguments[at + 1],
+            }
         end
     end
     local may_top_up = now < charged_at + SETTLE_WITHIN and (known or not top_ups[1] or charged_at > top_ups[1])
@@ -207,7 +210,10 @@ local function settle(keys, arguments)
             local first = firsts[at]
             first.topped_up = costs[line]
             first.shortfall = max(first.shortfall - costs[line], 0)
-            added[#added + 1] = { at = at, instance = instance, last = last, cost = costs[line], refunded = 0 }
+            added[#added + 1] = {
+                at = at, instance = instance, last = last, cost = costs[line], refunded = 0,
+                policy = arguments[2 + 2 * count + at],
+            }
         end
     end
 
@@ -233,7 +239,7 @@ local function settle(keys, arguments)
 
     local kept = {}
     for at, part in ipairs(added) do
-        kept[at] = { part.at, part.instance, part.last, part.cost, part.refunded }
+        kept[at] = { part.at, part.instance, part.last, part.cost, part.refunded, part.policy }
     end
     if known then
         known[4] = kept
@@ -253,7 +259,8 @@ local function settle(keys, arguments)
         note_refunds(keys[count + 2], firsts[1].instance, firsts[1].last, in_all)
     end
     for _, part in ipairs(added) do
-        answer[#answer + 1] = pack('<dc8ddd', part.at, part.instance, part.last, part.cost, part.refunded)
+        answer[#answer + 1] = pack('<ddddd', part.at, part.instance, part.last, part.cost, part.refunded)
+        answer[#answer + 1] = part.policy
     end
     return answer
 end

@@ -1,8 +1,8 @@
 -- The sliding window counter (core: algorithm/sliding.rs). Letter S.
 --
--- state: c8 shape · c8 current's instance · c8 previous' instance · quota · window · start · current's gross, refunded
+-- state: shape · current's instance · previous' instance · quota · window · start · current's gross, refunded
 --        · previous' gross, refunded · charged at   [current's marks, previous' marks]
--- item:  c8 shape · c8 fresh · quota · cost · window · tick · ticks · grace   [long key]
+-- item:  shape · fresh · quota · cost · window · tick · ticks · grace   [long key]
 
 local SLIDING = 87
 -- The marks behind a header that ends at byte `offset`: of the current bucket, or all, as bytes.
@@ -15,14 +15,14 @@ local function bytes_of_marks(tail, offset)
 end
 
 local function charge_sliding(key, item, now, given)
-    local shape, fresh, quota, cost, window, tick, ticks, grace = unpack('<c8c8dddddd', item)
+    local shape, fresh, quota, cost, window, tick, ticks, grace = unpack('<dddddddd', item)
     cost = given or cost
-    local old = call('GETRANGE', key, 0, SLIDING)
+    local old = call('GET', key) or ''
     local current, previous, start, gross, refunded, gross_before, refunded_before, _
     local opens, marks = true, ''
     if #old > SLIDING then
         local was
-        was, current, previous, _, _, start, gross, refunded, gross_before, refunded_before = unpack('<c8c8c8ddddddd', old)
+        was, current, previous, _, _, start, gross, refunded, gross_before, refunded_before = unpack('<dddddddddd', old)
         if was == shape then
             local elapsed = now - start
             if elapsed < window then
@@ -30,7 +30,7 @@ local function charge_sliding(key, item, now, given)
             elseif elapsed - window < window then
                 -- The current bucket is the previous one by now. Its marks go along.
                 if refunded > 0 then
-                    marks = NO_MARKS .. bytes_of_marks(call('GETRANGE', key, SLIDING + 1, -1), 0)
+                    marks = NO_MARKS .. bytes_of_marks(old, SLIDING + 1)
                 end
                 start, current, previous = start + window, fresh, current
                 gross, refunded, gross_before, refunded_before = 0, 0, gross, refunded
@@ -64,7 +64,7 @@ local function charge_sliding(key, item, now, given)
         current, previous, opens, marks = fresh, fresh, true, ''
         gross, refunded, gross_before, refunded_before = used, 0, used_before, 0
     end
-    local state = pack('<c8c8c8dddddddd', shape, current, previous, quota, window, start, gross + cost, refunded,
+    local state = pack('<ddddddddddd', shape, current, previous, quota, window, start, gross + cost, refunded,
         gross_before, refunded_before, now)
     if opens == false then
         return state

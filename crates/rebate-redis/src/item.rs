@@ -130,10 +130,7 @@ impl Prepared {
         const EVERY: u64 = 60_000_000;
         let written_at = self.written_at.load(Ordering::Relaxed);
         (written_at == 0 || now.abs_diff(written_at) >= EVERY)
-            && self
-                .written_at
-                .compare_exchange(written_at, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            && self.written_at.compare_exchange(written_at, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -155,7 +152,7 @@ fn write_adopted(item: &mut Vec<u8>, adopted: &Adopted) {
     item.extend([tat, fraction, time, absent, adopted.remaining].into_iter().flat_map(number));
 }
 
-/// The letter of the algorithm and layout, then a digest of them and of the window.
+/// A digest of the algorithm, layout and window, then the letter of the algorithm and layout.
 fn shape_of(limit: &Limit) -> Shape {
     let (letter, text) = match limit.policy().algorithm() {
         Algorithm::Fixed(fixed) => match &fixed.layout {
@@ -170,8 +167,9 @@ fn shape_of(limit: &Limit) -> Shape {
     };
     // The number is the state's version: state of another one is not continued.
     let digest = Sha256::digest(format!("rebate state 1: {text}"));
+    // Read as a double: the letter stands in its highest byte, so that it is none of those that equal nothing.
     let mut shape = [letter; 8];
-    shape[1..].copy_from_slice(&digest[..7]);
+    shape[..7].copy_from_slice(&digest[..7]);
     shape
 }
 

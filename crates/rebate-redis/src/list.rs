@@ -84,4 +84,3 @@ pub(crate) async fn limits(shared: &Shared) -> Result<Vec<Limit>, Error> {
     limits.sort_by(|one, other| one.name().cmp(other.name()));
     Ok(limits)
 }
-

@@ -37,13 +37,8 @@ pub(crate) async fn look_at(
     counts: SmallVec<[Vec<u8>; 1]>,
 ) -> Result<(u64, Vec<Option<View>>), Error> {
     let count = counts.len();
-    let call = Call {
-        function: PEEK,
-        keys: counts,
-        arguments: smallvec![shared.time()],
-        reads_only: true,
-        repeatable: true,
-    };
+    let call =
+        Call { function: PEEK, keys: counts, arguments: smallvec![shared.time()], reads_only: true, repeatable: true };
     let answer = shared.link.call(call).await?;
     let read = || {
         let Value::Array(answer) = &answer else { return None };

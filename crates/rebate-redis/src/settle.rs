@@ -2,8 +2,8 @@
 
 use rebate_core::engine::{self, MAX_ITEMS};
 use rebate_core::{
-    Denial, Error, Limit, LimitIndex, LimitRef, MAX_UNIT, Part, PartSettled, Receipt, Settled, SettleReply,
-    SettleRequest, Settlement, Shortfall, Statuses,
+    Denial, Error, Limit, LimitIndex, LimitRef, MAX_UNIT, Part, PartSettled, SettleReply, SettleRequest, Settled,
+    Settlement, Shortfall, Statuses,
 };
 use redis::Value;
 use smallvec::{SmallVec, smallvec};
@@ -51,7 +51,7 @@ pub(crate) async fn settle(shared: &Shared, request: &SettleRequest<'_>) -> Resu
         let [now, Value::BulkString(kind), rest @ ..] = answer.as_slice() else { return Err(unreadable(SETTLE)) };
         let now = whole_number(now).ok_or_else(|| unreadable(SETTLE))?;
         match kind.as_slice() {
-            b"S" => return settled(shared, receipt, &firsts, rest, now).ok_or_else(|| unreadable(SETTLE)),
+            b"S" => return settled(shared, &firsts, rest, now).ok_or_else(|| unreadable(SETTLE)),
             b"D" => match denied(request, &mut firsts, rest, now).ok_or_else(|| unreadable(SETTLE))? {
                 Some(denial) => {
                     return Ok(SettleReply { settlement: Settlement::Refused(denial), parts: SmallVec::new() });
@@ -65,9 +65,7 @@ pub(crate) async fn settle(shared: &Shared, request: &SettleRequest<'_>) -> Resu
                 ));
             }
             b"M" => {
-                return Err(Error::invalid(format!(
-                    "a receipt of more than {MAX_ITEMS} parts; settle in fewer steps"
-                )));
+                return Err(Error::invalid(format!("a receipt of more than {MAX_ITEMS} parts; settle in fewer steps")));
             }
             _ => return Err(unreadable(SETTLE)),
         }
@@ -116,12 +114,18 @@ fn settle_call(
             }
         });
     }
+    for First { limit, .. } in firsts {
+        let policy = limit.as_ref().map(|(limit, ..)| limit.policy().to_string());
+        call.arguments.push(policy.unwrap_or_default().into_bytes());
+    }
     for part in top_ups {
         let at = u64::from(part.tops_up.unwrap_or_default()) + 1;
         let mut argument = number(at).to_vec();
         argument.extend_from_slice(&part.instance.to_le_bytes());
         argument.extend([part.last, part.cost, part.refunded].into_iter().flat_map(number));
         call.arguments.push(argument);
+        let policy = shared.limit_of(part).map(|(limit, _)| limit.policy().to_string());
+        call.arguments.push(policy.unwrap_or_default().into_bytes());
     }
     let home = firsts[0].part;
     call.keys.push(shared.names.top_ups(&escaped(shared.limit_name(home)?), home.key()));
@@ -130,12 +134,7 @@ fn settle_call(
 }
 
 /// The denial of a top-up; [`None`] within where it is to be tried again, with levels that core has adopted.
-fn denied(
-    request: &SettleRequest<'_>,
-    firsts: &mut [First<'_>],
-    lines: &[Value],
-    now: u64,
-) -> Option<Option<Denial>> {
+fn denied(request: &SettleRequest<'_>, firsts: &mut [First<'_>], lines: &[Value], now: u64) -> Option<Option<Denial>> {
     let (mut statuses, mut is_denied, mut adopts) = (Statuses::new(), false, false);
     for line in lines.chunks_exact(2) {
         let [number, cost] = wholes(bytes(&line[0])?, 0)?;
@@ -164,13 +163,7 @@ fn denied(
     Some((is_denied && !adopts).then(|| Denial::new(statuses)))
 }
 
-fn settled(
-    shared: &Shared,
-    receipt: &Receipt,
-    firsts: &[First<'_>],
-    answer: &[Value],
-    now: u64,
-) -> Option<SettleReply> {
+fn settled(shared: &Shared, firsts: &[First<'_>], answer: &[Value], now: u64) -> Option<SettleReply> {
     let count = firsts.len();
     let (numbers, rest) = answer.split_at_checked(count)?;
     let (states, rest) = rest.split_at_checked(count)?;
@@ -185,27 +178,19 @@ fn settled(
             // The server was told no more than a double holds.
             shortfall: shortfall.saturating_add(first.cost.saturating_sub(MAX_UNIT)),
             expired: expired == 1,
-            status: shared
-                .status_of_part(first.part, states[at].as_ref(), now)
-                .map(|status| status.of_item(at, None)),
+            status: shared.status_of_part(first.part, states[at].as_ref(), now).map(|status| status.of_item(at, None)),
         });
         let [refunded] = wholes(bytes(&refunded[at])?, 0)?;
         parts.push(Part { refunded, ..first.part.clone() });
     }
-    for top_up in top_ups {
-        let top_up = bytes(top_up)?;
+    for top_up in top_ups.chunks_exact(2) {
+        let (top_up, policy) = (bytes(&top_up[0])?, bytes(&top_up[1])?);
         let [number] = wholes(top_up, 0)?;
         let [last, cost, refunded] = wholes(top_up, 16)?;
         let at = usize::try_from(number).ok()?.checked_sub(1)?;
         let first = firsts.get(at)?;
-        let known = |part: &&Part| (part.instance, part.last) == (identity_at(top_up, 8).unwrap_or_default(), last);
-        let limit = match (receipt.parts().iter().find(known), &first.limit) {
-            (Some(part), _) => part.limit.clone(),
-            (None, Some((_, index, _))) => LimitRef::Index(index.limit),
-            (None, None) => first.part.limit.clone(),
-        };
         parts.push(Part {
-            limit,
+            limit: limit_with(shared, first, policy),
             key: first.part.key.clone(),
             cost,
             instance: identity_at(top_up, 8)?,
@@ -215,4 +200,17 @@ fn settled(
         });
     }
     Some(SettleReply { settlement: Settlement::Settled(Settled { parts: settled }), parts })
+}
+
+/// The limit that a top-up was charged under, by its policy's text: of those under the name, which may have been replaced
+/// since.
+fn limit_with(shared: &Shared, first: &First<'_>, policy: &[u8]) -> LimitRef {
+    let Some((latest, index, _)) = &first.limit else { return first.part.limit.clone() };
+    let is_it = |limit: &Limit| limit.policy().to_string().as_bytes() == policy;
+    if is_it(latest) {
+        return LimitRef::Index(index.limit);
+    }
+    let known = (0..).map_while(|number| shared.identity.limit(number).map(|limit| (number, limit)));
+    let found = known.filter(|(_, limit)| limit.name() == latest.name()).find(|(_, limit)| is_it(limit));
+    LimitRef::Index(found.map_or(index.limit, |(number, _)| number))
 }

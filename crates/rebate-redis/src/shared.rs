@@ -41,8 +41,15 @@ impl Shared {
     /// A random identity.
     #[inline]
     pub(crate) fn fresh(&self) -> u64 {
-        // Keyed SipHash of a number used once; 0 stands for no instance.
-        self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)) | 1
+        loop {
+            // Keyed SipHash of a number used once. The scripts compare it as a double: those that equal nothing will not do,
+            // nor zero, which stands for no instance.
+            let fresh = self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed));
+            let double = f64::from_bits(fresh);
+            if double.is_finite() && double != 0.0 {
+                return fresh;
+            }
+        }
     }
 
     /// The time argument of every function.

@@ -61,7 +61,7 @@ impl View {
         let shape: Shape = *bytes.first_chunk()?;
         let instance = identity_at(bytes, 8)?;
         let view = |quota, charged_at, state| Some(Some(View { shape, instance, quota, charged_at, state }));
-        match shape[0] {
+        match shape[7] {
             b'A' | b'D' | b'F' => {
                 let [quota, start, end, gross, refunded, charged_at] = wholes(bytes, 16)?;
                 view(quota, charged_at, State::Window(Window { instance, start, end, gross, refunded }))
@@ -78,8 +78,7 @@ impl View {
                 view(quota, charged_at, State::Sliding { window, buckets })
             }
             b'B' => {
-                let [quota, unit_parts, denominator, tat, fraction, gross, _kept, charged_at] =
-                    wholes(bytes, 16)?;
+                let [quota, unit_parts, denominator, tat, fraction, gross, _kept, charged_at] = wholes(bytes, 16)?;
                 let level = Level { identity: instance, tat: Credit { micros: tat, fraction }, gross };
                 let bytes = *bytes.first_chunk()?;
                 view(quota, charged_at, State::Bucket { unit_parts, denominator, level, bytes })
