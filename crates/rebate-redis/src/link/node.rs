@@ -53,6 +53,7 @@ pub(super) struct Wire {
     suspect: AtomicBool,
     /// Its end has been counted as a failure: once, however many calls it took along.
     mourned: AtomicBool,
+    made: Instant,
     server: String,
 }
 
@@ -84,7 +85,7 @@ impl Wire {
 
     fn new(connection: MultiplexedConnection, ended: Arc<AtomicBool>, server: String) -> Wire {
         let (suspect, mourned) = (AtomicBool::new(false), AtomicBool::new(false));
-        Wire { connection, ended, suspect, mourned, server }
+        Wire { connection, ended, suspect, mourned, made: Instant::now(), server }
     }
 
     fn has_ended(&self) -> bool {
@@ -273,10 +274,13 @@ impl Node {
         }
     }
 
-    /// Lets go of the present connection, so that the next call makes another: perhaps to another server.
+    /// Lets go of the present connection, so that the next call makes another: perhaps to another server. One made
+    /// just now is kept: of many that are told the same at once each would undo what another has mended.
     pub(super) fn reconnect(&self) {
-        if !matches!(self.way, Way::Brought(_)) {
-            *self.wire.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut present = self.wire.write().unwrap_or_else(PoisonError::into_inner);
+        let is_old = present.as_ref().is_some_and(|wire| wire.made.elapsed() > Duration::from_millis(10));
+        if is_old && !matches!(self.way, Way::Brought(_)) {
+            *present = None;
         }
     }
 
