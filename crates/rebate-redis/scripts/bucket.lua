@@ -4,10 +4,10 @@
 --
 -- state: shape · identity · burst · unit parts · denominator · tat, its fraction · gross · kept until · charged at
 --        [marks]
--- item:  shape · fresh · burst · unit parts · denominator · T, its fraction · burst·T, its fraction · cost · grace
+-- item:  shape · fresh · burst · cost · unit parts · denominator · burst·T, its fraction · grace
 --        · length of an adopted level, 0 or 120   [adopted level] [long key]
--- adopted level: 80 bytes of the state it was adopted from · tat, its fraction · the count's time · 1 if the count is as absent
---                · what remains of it
+-- adopted level: 80 bytes of the state it was adopted from · tat, its fraction · the count's time · 1 if the count is as
+--                absent · what remains of it
 
 local BUCKET = 79
 
@@ -38,45 +38,59 @@ local function span_of(units, micros, fraction, denominator)
     return units * micros + (parts - rest) / denominator, rest
 end
 
+-- T of a bucket's unit parts.
+local function unit_of(unit_parts, denominator)
+    local fraction = unit_parts % denominator
+    return (unit_parts - fraction) / denominator, fraction
+end
+
+-- The time of a count whose clock is before the start of its window; nil where it is so far behind that the count is as
+-- absent.
+local function time_behind(tat, burst, unit_parts, denominator, now)
+    local unit, unit_fraction = unit_of(unit_parts, denominator)
+    local longest, rest = span_of(burst, unit, unit_fraction, denominator)
+    if rest > 0 then
+        longest = longest + 1
+    end
+    local start = tat - longest
+    if now >= start then
+        return now
+    elseif start - now > longest then
+        return nil
+    end
+    return start
+end
+
 local function charge_bucket(key, item, now, given)
-    local shape, fresh, burst, unit_parts, denominator, unit, unit_fraction, span, span_fraction, cost, grace, adopted =
-        unpack('<dddddddddddd', item)
+    local shape, fresh, burst, cost, unit_parts, denominator, span, span_fraction, grace, adopted =
+        unpack('<dddddddddd', item)
     cost = given or cost
     local old = call('GET', key) or ''
-    local identity, tat, fraction, gross, kept
-    local time, opens = now, true
+    local time, opens, kept, identity, tat, fraction, gross = now, true, 0, nil, nil, nil, nil
     if #old > BUCKET then
         local was, old_burst, old_parts, old_denominator
         was, identity, old_burst, old_parts, old_denominator, tat, fraction, gross, kept = unpack('<ddddddddd', old)
         if was ~= shape then
-            old = ''
+            old, kept = '', 0
         elseif tat > now or (tat == now and fraction > 0) then
-            if old_parts == unit_parts and old_denominator == denominator then
-                -- Its time is the later of the clock and the start of its window, unless the clock is far behind.
-                local longest, rest = span, span_fraction
-                if old_burst ~= burst then
-                    longest, rest = span_of(old_burst, unit, unit_fraction, denominator)
-                end
-                if rest > 0 then
-                    longest = longest + 1
-                end
-                local start = tat - longest
-                opens = now < start and start - now > longest
-                if not opens and now < start then
-                    time = start
-                end
-            else
+            if old_parts ~= unit_parts or old_denominator ~= denominator then
                 -- It refills at another rate. What that makes of it is worked out by the caller, with core's own function.
-                if adopted == 0 or sub(item, 97, 176) ~= sub(old, 1, 80) then
+                if adopted == 0 or sub(item, 81, 160) ~= sub(old, 1, 80) then
                     return nil, old
                 end
                 local absent
-                tat, fraction, time, absent = unpack('<dddd', item, 177)
+                tat, fraction, time, absent = unpack('<dddd', item, 161)
                 identity, gross, opens = fresh, 0, true
                 if absent == 0 then
                     opens = nil
                     time = max(time, now)
                 end
+            elseif old_burst == burst and tat - now <= span then
+                opens = false
+            else
+                -- Its time is the later of the clock and the start of its window, unless the clock is far behind.
+                time = time_behind(tat, old_burst, unit_parts, denominator, now)
+                opens = not time
             end
         end
     else
@@ -88,23 +102,29 @@ local function charge_bucket(key, item, now, given)
     if cost > burst then
         return nil, old
     end
-    local parts = cost * unit_fraction + fraction
-    local rest = parts % denominator
-    local after = tat + cost * unit + (parts - rest) / denominator
-    local ahead = after - time
-    if ahead > span or (ahead == span and rest > span_fraction) then
+    local after, rest
+    if denominator == 1 then
+        after, rest = tat + cost * unit_parts, 0
+    else
+        local unit_fraction = unit_parts % denominator
+        local parts = cost * unit_fraction + fraction
+        rest = parts % denominator
+        after = tat + cost * ((unit_parts - unit_fraction) / denominator) + (parts - rest) / denominator
+    end
+    if after - time > span or (after - time == span and rest > span_fraction) then
         return nil, old
     end
     if gross > MAX_UNIT - cost then
         identity, gross, opens = fresh, 0, true
     end
     local keep, extends
-    if opens ~= false or after >= kept then
-        -- Kept for a span more than is needed, so that not every charge need extend it.
+    if after >= kept or (opens ~= false and #old > BUCKET + 1) then
+        -- Kept for a span more than is needed, so that not every charge need extend it. What an old instance left behind
+        -- the header goes.
         extends = opens == false
         kept = after + span + 1
         keep = kept - now + grace
     end
     local state = pack('<dddddddddd', shape, identity, burst, unit_parts, denominator, after, rest, gross + cost, kept, now)
-    return state, keep, extends, keep and #item > 96 + adopted and sub(item, 97 + adopted)
+    return state, keep, extends, keep and #item > 80 + adopted and sub(item, 81 + adopted)
 end

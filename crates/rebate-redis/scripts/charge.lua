@@ -16,27 +16,30 @@ local function charge_one(decide)
     end
 end
 
--- The same for logs and leases; the time follows the state, and a denial bears what `look_at_entries` answers.
-local function charge_one_entry(keys, arguments)
-    local key, now = keys[1], clock(arguments[2])
-    local plan = plan_entry(key, arguments[1], now)
-    if plan then
-        return enter_entry(key, plan) .. pack('<d', now)
+-- Answers what was entered, with the time behind it; or the time and what `look_at_entries` says of the state that denies.
+local function enter_or_tell(key, item, now, shape, ...)
+    if shape then
+        return enter_entry(key, shape, ...) .. pack('<d', now)
     end
-    local quota, cost = unpack('<dd', arguments[1], 17)
-    return { now, view(key, now, quota, cost) }
+    local old = ...
+    if #old <= ENTRIES then
+        return { now, '' }
+    end
+    return { now, sub(old, 1, ENTRIES + 1) .. pack('<dddd', look_at_entries(key, old, now, unpack('<dd', item, 17))) }
+end
+
+-- The same for logs and leases.
+local function charge_one_entry(keys, arguments)
+    local key, item, now = keys[1], arguments[1], clock(arguments[2])
+    return enter_or_tell(key, item, now, plan_entry(key, item, now))
 end
 
 local decide_by = {
     A = charge_fixed, D = charge_fixed, F = charge_fixed, S = charge_sliding, B = charge_bucket,
 }
 
--- Where an item's quota and cost stand: behind two identities, but for buckets.
+-- An item's quota and cost.
 local function quota_and_cost(item)
-    if letter_of(item) == 'B' then
-        local quota, _, _, _, _, _, _, cost = unpack('<dddddddd', item, 17)
-        return quota, cost
-    end
     return unpack('<dd', item, 17)
 end
 
@@ -55,7 +58,8 @@ local function decide_all(keys, items, costs, now)
                 out_of_bounds = true
             end
         else
-            plan = plan_entry(keys[at], item, now, costs and costs[at])
+            plan = { plan_entry(keys[at], item, now, costs and costs[at]) }
+            plan = plan[1] and plan
         end
         plans[at] = plan or false
         denied = denied or not plan
@@ -75,7 +79,7 @@ local function enter_all(keys, items, plans)
             put(keys[at], plan[1], plan[2], plan[3], plan[4])
             states[at] = plan[1]
         else
-            states[at] = enter_entry(keys[at], plan)
+            states[at] = enter_entry(keys[at], table_unpack(plan, 1, 19))
         end
     end
     return states

@@ -1,13 +1,14 @@
 -- The sliding window log and leases (core: algorithm/entries.rs). Letters L and C.
 --
 -- state: shape · identity · quota · span · acted · gross · used · first · kept until · entries refunded in part
---        · entries refunded whole
--- `first` is no later than any entry's end: until then nothing has ended.
+--        · entries refunded whole · last
+-- `first` is no later than any entry's end: until then nothing has ended. `last` is the end of the last entry that counts;
+-- 0 when that was refunded and none was charged since.
 -- Beside it: `:e`, a sorted set of the entries that count, by their ends; `:p`, of those refunded in part how much;
 -- `:f`, the ends of those refunded whole. An entry is named by its last unit and its cost, two doubles.
 -- item:  shape · fresh · quota · cost · span · grace   [long key]
 
-local ENTRIES = 87
+local ENTRIES = 95
 local NO_END = 2 ^ 62
 
 -- The cost of the entry with this name, less what was refunded of it.
@@ -22,9 +23,9 @@ end
 -- What of the entries that have ended by `time` still counts among the units in use; how many they are; and the end of
 -- the first one that has not.
 local function ended_by(key, time, partly)
-    local units, ended, page = 0, 0, 3
+    local units, ended, page = 0, 0, 1
+    local entries = call('ZRANGE', key .. ':e', '0', '1', 'WITHSCORES')
     while true do
-        local entries = call('ZRANGE', key .. ':e', ended, ended + page, 'WITHSCORES')
         for at = 1, #entries, 2 do
             local finish = tonumber(entries[at + 1])
             if finish > time then
@@ -36,6 +37,7 @@ local function ended_by(key, time, partly)
             return units, ended, NO_END
         end
         page = 255
+        entries = call('ZRANGE', key .. ':e', ended, ended + page, 'WITHSCORES')
     end
 end
 
@@ -50,7 +52,7 @@ local function drop_ended(key, ended, partly)
             partly = partly - call('HDEL', key .. ':p', table_unpack(names))
         end
     end
-    call('ZREMRANGEBYRANK', key .. ':e', '0', ended - 1)
+    call('ZREMRANGEBYRANK', key .. ':e', '0', ended == 1 and '0' or ended - 1)
     return partly
 end
 
@@ -82,7 +84,8 @@ local function extend(key, keep, partly, wholly)
     end
 end
 
--- Decides a charge without changing anything. Answers what `enter_entry` needs; or nil.
+-- Decides a charge without changing anything. Answers what `enter_entry` takes besides the key; or nil and the state that
+-- denies it.
 local function plan_entry(key, item, now, given)
     local shape, fresh, quota, cost, span, grace = unpack('<dddddd', item)
     cost = given or cost
@@ -107,23 +110,22 @@ local function plan_entry(key, item, now, given)
         used = used - units
     end
     if cost > quota - used then
-        return nil
+        return nil, old
     end
-    return {
-        shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended, opens and #old > 0,
-        opens, grace, #item > 48 and sub(item, 49), now,
-    }
+    return shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended,
+        opens and #old > 0, opens, grace, #item > 48 and sub(item, 49), now
 end
 
 -- Enters the charge that was planned; answers the new state.
-local function enter_entry(key, plan)
-    local shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended, replaces, opens,
-        grace, original, now = table_unpack(plan, 1, 19)
+local function enter_entry(key, shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly,
+    ended, replaces, opens, grace, original, now)
     local entries = key .. ':e'
     if replaces then
         call('DEL', entries, key .. ':p', key .. ':f')
     end
-    partly = drop_ended(key, ended, partly)
+    if ended > 0 then
+        partly = drop_ended(key, ended, partly)
+    end
     if gross > MAX_UNIT - cost then
         gross = renumber(key)
         identity, partly, wholly = fresh, 0, 0
@@ -139,7 +141,9 @@ local function enter_entry(key, plan)
     if finish < first then
         first = finish
     end
-    local state = pack('<ddddddddddd', shape, identity, quota, span, time, gross, used + cost, first, kept, partly, wholly)
+    -- No entry ends later than the newest: none was ever given more than a span from its time.
+    local state = pack('<dddddddddddd', shape, identity, quota, span, time, gross, used + cost, first, kept, partly, wholly,
+        finish)
     if extends then
         local keep = kept - now + grace
         put(key, state, keep, not opens, original)
@@ -157,11 +161,12 @@ end
 -- What the count's status is told by: units in use at its time · the end of the last entry that counts · the end at which
 -- `cost` more units fit (0: they fit now, or never will) · when the count says nothing any more.
 local function look_at_entries(key, state, now, quota, cost)
-    local _, _, _, span, acted, _, used, first, _, partly, wholly = unpack('<ddddddddddd', state)
-    local entries = key .. ':e'
-    local last = call('ZREVRANGE', entries, '0', '0', 'WITHSCORES')
-    local latest = tonumber(last[2]) or 0
-    local reset = latest
+    local _, _, _, span, acted, _, used, first, _, partly, wholly, reset = unpack('<dddddddddddd', state)
+    if reset == 0 then
+        local last = call('ZREVRANGE', key .. ':e', '0', '0', 'WITHSCORES')
+        reset = tonumber(last[2]) or 0
+    end
+    local latest = reset
     if wholly > 0 then
         for _, finish in ipairs(call('HVALS', key .. ':f')) do
             latest = max(latest, tonumber(finish))
@@ -170,7 +175,7 @@ local function look_at_entries(key, state, now, quota, cost)
     if acted - now > span then
         return 0, 0, 0, latest
     end
-    local time, rank, page = max(now, acted), 0, 3
+    local time, rank, page = max(now, acted), 0, 1
     if reset <= time then
         reset = 0
     end
@@ -183,8 +188,8 @@ local function look_at_entries(key, state, now, quota, cost)
         return used, reset, 0, latest
     end
     local left = used
+    local names = call('ZRANGE', key .. ':e', rank == 0 and '0' or rank, rank == 0 and '1' or rank + 1, 'WITHSCORES')
     while true do
-        local names = call('ZRANGE', entries, rank, rank + page, 'WITHSCORES')
         for at = 1, #names, 2 do
             left = left - counting(key, names[at], partly)
             if cost <= quota - left then
@@ -195,5 +200,6 @@ local function look_at_entries(key, state, now, quota, cost)
             return used, reset, 0, latest
         end
         rank, page = rank + page + 1, 255
+        names = call('ZRANGE', key .. ':e', rank, rank + page, 'WITHSCORES')
     end
 end

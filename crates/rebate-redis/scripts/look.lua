@@ -40,8 +40,8 @@ local function renew(keys, arguments)
                 if extends then
                     kept = finish + span
                 end
-                call('SETRANGE', key, '0', pack('<ddddddddddd', shape, identity, quota, span, time, gross, used,
-                    min(first, finish), kept, partly, wholly))
+                call('SETRANGE', key, '0', pack('<dddddddddddd', shape, identity, quota, span, time, gross, used,
+                    min(first, finish), kept, partly, wholly, finish))
                 if extends then
                     local keep = kept - now + grace
                     call('PEXPIRE', key, ceil(keep / 1000))

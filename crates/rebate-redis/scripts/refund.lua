@@ -102,18 +102,9 @@ local function refund_bucket(key, whole, instance, last, cost, total, now)
     if tat < now or (tat == now and fraction == 0) then
         return 0, 0, true
     end
-    local unit_fraction = unit_parts % denominator
-    local unit = (unit_parts - unit_fraction) / denominator
-    local longest, rest = span_of(burst, unit, unit_fraction, denominator)
-    if rest > 0 then
-        longest = longest + 1
-    end
-    local time, start = now, max(tat - longest, 0)
-    if now < start then
-        if start - now > longest then
-            return 0, 0, true
-        end
-        time = start
+    local time = time_behind(tat, burst, unit_parts, denominator, now)
+    if not time then
+        return 0, 0, true
     end
     if identity ~= instance or not is_issued(cost, last, gross) or last <= marks.floor then
         return 0, 0, true
@@ -124,6 +115,7 @@ local function refund_bucket(key, whole, instance, last, cost, total, now)
         return 0, already, false
     end
     -- What has refilled already is not given back: no more than the charge's end on the net axis reaches beyond now.
+    local unit, unit_fraction = unit_of(unit_parts, denominator)
     local credit, credit_fraction = span_of_many(newly, unit, unit_fraction, denominator)
     local above, above_fraction = credit_above(marks, last, denominator)
     above, above_fraction = plus(tat, fraction, above, above_fraction, denominator)
@@ -163,7 +155,8 @@ local function forget_oldest(key, time)
 end
 
 local function refund_entry(key, whole, instance, last, cost, total, now)
-    local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly = unpack('<ddddddddddd', whole)
+    local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly, latest =
+        unpack('<dddddddddddd', whole)
     if acted - now > span or identity ~= instance then
         return 0, 0, true
     end
@@ -186,6 +179,9 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
     used = used - newly
     if already + newly == cost then
         call('ZREM', key .. ':e', name)
+        if tonumber(finish) == latest then
+            latest = 0
+        end
         if already > 0 then
             partly = partly - call('HDEL', key .. ':p', name)
         end
@@ -209,8 +205,8 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
         units, ended, first = ended_by(key, time, partly)
         used, partly = used - units, drop_ended(key, ended, partly)
     end
-    call('SETRANGE', key, '0', pack('<ddddddddddd', shape, identity, quota, span, time, gross, used, first, kept, partly,
-        wholly))
+    call('SETRANGE', key, '0', pack('<dddddddddddd', shape, identity, quota, span, time, gross, used, first, kept, partly,
+        wholly, latest))
     return newly, already + newly, false
 end
 

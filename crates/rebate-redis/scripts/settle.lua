@@ -38,25 +38,20 @@ local function remaining(key, item, now)
         local weighted = used_before * (ticks - floor(max(elapsed, 0) / tick))
         return max(floor(max(quota * ticks - weighted, 0) / ticks) - used, 0)
     elseif letter == 'B' then
-        local _, _, burst, unit_parts, denominator, unit, unit_fraction, span, span_fraction, _, _, adopted =
-            unpack('<dddddddddddd', item)
+        local _, _, burst, _, unit_parts, denominator, span, span_fraction, _, adopted = unpack('<dddddddddd', item)
         local old_burst, old_parts, old_denominator, tat, fraction = unpack('<ddddd', old, 17)
         if tat < now or (tat == now and fraction == 0) then
             return burst
         end
         if old_parts ~= unit_parts or old_denominator ~= denominator then
             -- Told at the rate at which it refills, by the caller.
-            return adopted > 0 and sub(item, 97, 176) == sub(old, 1, 80) and (unpack('<d', item, 209)) or 1
+            return adopted > 0 and sub(item, 81, 160) == sub(old, 1, 80) and (unpack('<d', item, 193)) or 1
         end
-        local longest, rest = span_of(old_burst, unit, unit_fraction, denominator)
-        longest = rest > 0 and longest + 1 or longest
-        local time, start = now, tat - longest
-        if now < start then
-            if start - now > longest then
-                return burst
-            end
-            time = start
+        local time = time_behind(tat, old_burst, unit_parts, denominator, now)
+        if not time then
+            return burst
         end
+        local unit, unit_fraction = unit_of(unit_parts, denominator)
         local free, free_fraction = minus(span, span_fraction, tat - time, fraction, denominator)
         return units_in(free, free_fraction, unit, unit_fraction, denominator, burst)
     elseif letter == 'L' or letter == 'C' then

@@ -11,6 +11,8 @@ use crate::keys::escaped;
 
 /// Where an item's fresh identity stands.
 const FRESH: usize = 8;
+/// Where its cost stands.
+const COST: usize = 24;
 /// Bounds of calendar windows that are sent along: the window before the client's time, its own, and the next two.
 const BOUNDS: usize = 5;
 
@@ -27,8 +29,6 @@ pub(crate) struct Prepared {
     pub(crate) charge: &'static str,
     /// The item, with no cost and no fresh identity yet.
     item: Vec<u8>,
-    /// Where the cost stands.
-    cost: usize,
     /// When the limit was last written down on the server, in microseconds since the epoch.
     pub(crate) written_at: AtomicU64,
 }
@@ -48,37 +48,28 @@ impl Prepared {
     pub(crate) fn new(limit: &Limit, grace: u64) -> Self {
         let shape = shape_of(limit);
         let grace = grace as f64;
-        let (charge, cost, numbers) = match limit.policy().algorithm() {
+        let (charge, numbers) = match limit.policy().algorithm() {
             Algorithm::Fixed(Fixed { quota, layout }) => {
                 let (span, bounds) = match layout {
                     Layout::Aligned(span) => (*span as f64, 0),
                     Layout::FromFirst(span) => (-(*span as f64), 0),
                     Layout::Calendar(_) => (0.0, BOUNDS),
                 };
-                ("rebate_charge_fixed", 24, vec![*quota as f64, 0.0, span, grace, bounds as f64])
+                ("rebate_charge_fixed", vec![*quota as f64, 0.0, span, grace, bounds as f64])
             }
             Algorithm::Sliding(sliding) => {
                 let [quota, window, tick, ticks] =
                     [sliding.quota, sliding.window, sliding.tick, sliding.ticks].map(|number| number as f64);
-                ("rebate_charge_sliding", 24, vec![quota, 0.0, window, tick, ticks, grace])
+                ("rebate_charge_sliding", vec![quota, 0.0, window, tick, ticks, grace])
             }
             Algorithm::Bucket(bucket) => {
-                let mut numbers: Vec<f64> = [
-                    bucket.burst,
-                    bucket.unit_parts(),
-                    bucket.denominator,
-                    bucket.unit.micros,
-                    bucket.unit.fraction,
-                    bucket.span.micros,
-                    bucket.span.fraction,
-                ]
-                .map(|number| number as f64)
-                .into();
-                numbers.extend([0.0, grace, 0.0]);
-                ("rebate_charge_bucket", 72, numbers)
+                let [burst, unit_parts, denominator, span, fraction] =
+                    [bucket.burst, bucket.unit_parts(), bucket.denominator, bucket.span.micros, bucket.span.fraction]
+                        .map(|number| number as f64);
+                ("rebate_charge_bucket", vec![burst, 0.0, unit_parts, denominator, span, fraction, grace, 0.0])
             }
             Algorithm::Log(entries) | Algorithm::Concurrency(entries) => {
-                ("rebate_charge_entry", 24, vec![entries.quota as f64, 0.0, entries.span as f64, grace])
+                ("rebate_charge_entry", vec![entries.quota as f64, 0.0, entries.span as f64, grace])
             }
         };
         let mut item = Vec::with_capacity(16 + 8 * numbers.len());
@@ -91,7 +82,6 @@ impl Prepared {
             name: escaped(limit.name()),
             charge,
             item,
-            cost,
             written_at: AtomicU64::new(0),
         }
     }
@@ -111,7 +101,7 @@ impl Prepared {
         let mut item = Vec::with_capacity(self.item.len() + further + 8 * BOUNDS);
         item.extend_from_slice(&self.item);
         item[FRESH..FRESH + 8].copy_from_slice(&fresh.to_le_bytes());
-        item[self.cost..self.cost + 8].copy_from_slice(&number(cost));
+        item[COST..COST + 8].copy_from_slice(&number(cost));
         if let Algorithm::Fixed(Fixed { layout: Layout::Calendar(calendar), .. }) = self.limit.policy().algorithm() {
             bounds_around(calendar, now()).iter().for_each(|&bound| item.extend_from_slice(&number(bound)));
         }

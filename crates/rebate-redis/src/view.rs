@@ -84,11 +84,11 @@ impl View {
                 view(quota, charged_at, State::Bucket { unit_parts, denominator, level, bytes })
             }
             b'L' | b'C' => {
-                let [quota, span, acted, gross, used, _first, _kept, _partly, _wholly] = wholes(bytes, 16)?;
+                let [quota, span, acted, gross, used, _first, _kept, _partly, _wholly, _last] = wholes(bytes, 16)?;
                 // After a charge only the state itself is sent: all that counts ends with the new entry at the latest.
                 let entries = match bytes.len() {
-                    120 => {
-                        let [used, reset, fits, expires_at] = wholes(bytes, 88)?;
+                    128 => {
+                        let [used, reset, fits, expires_at] = wholes(bytes, 96)?;
                         Entries { span, acted, gross, used, reset, fits, expires_at }
                     }
                     _ => Entries { span, acted, gross, used, reset: acted + span, fits: 0, expires_at: acted + span },
