@@ -312,7 +312,8 @@ fn fall_back(items: &[Item<'_>], answer: Result<Decision, Error>) -> Result<Deci
     }
 }
 
-#[cold]
+/// Not a call, so that the items' address is given to nobody either.
+#[inline(always)]
 fn fallback_for(items: &[Item<'_>], error: &Error) -> Fallback {
     if !error.is_retryable() {
         return Fallback::Error;

@@ -18,12 +18,8 @@ pub(crate) enum Outcome {
     DoesNotFit,
 }
 
-/// An algorithm whose counts are kept in entries. Each charges by a function of its own: with all of them in
-/// one, the processor's registers do not go round.
+/// An algorithm whose counts are kept in entries.
 pub(crate) trait ChargeEntry {
-    /// The quota, and how many of a status's parts make one unit.
-    fn quota_and_unit(&self) -> (u64, u64);
-
     /// Charges `cost` at `now` to the count in `entry`, or to a new one when `is_new`. `fresh` gives the
     /// identity of a window that it opens; it is asked only then.
     fn charge_entry(
@@ -45,11 +41,6 @@ fn identity(is_live: bool, cost: u64, fresh: impl FnOnce() -> u64) -> u64 {
 
 impl ChargeEntry for Fixed {
     #[inline(always)]
-    fn quota_and_unit(&self) -> (u64, u64) {
-        (self.quota, 1)
-    }
-
-    #[inline(always)]
     fn charge_entry(
         &self,
         entry: &mut Entry,
@@ -60,7 +51,7 @@ impl ChargeEntry for Fixed {
     ) -> Outcome {
         let old = entry.window();
         let live = if is_new { None } else { old.state.live(now) };
-        match self.charge(live, cost, now, identity(live.is_some(), cost, fresh)) {
+        match self.charge_live(live, cost, now, identity(live.is_some(), cost, fresh)) {
             Verdict::Denied { retry, status } => Outcome::Denied(retry, status),
             Verdict::Admitted { state, grant, status } => {
                 let fits = if live.is_some_and(|window| window.instance == state.instance) {
@@ -75,11 +66,6 @@ impl ChargeEntry for Fixed {
 }
 
 impl ChargeEntry for Bucket {
-    #[inline(always)]
-    fn quota_and_unit(&self) -> (u64, u64) {
-        (self.burst, self.unit_parts())
-    }
-
     #[inline(always)]
     fn charge_entry(
         &self,
@@ -106,11 +92,6 @@ impl ChargeEntry for Bucket {
 }
 
 impl ChargeEntry for Sliding {
-    #[inline(always)]
-    fn quota_and_unit(&self) -> (u64, u64) {
-        (self.quota, 1)
-    }
-
     #[inline(always)]
     fn charge_entry(
         &self,

@@ -264,13 +264,12 @@ impl Shard {
     }
 
     fn resize(&mut self, shared: &Shared, capacity: usize) -> bool {
-        let bytes = |capacity: usize| capacity * size_of::<Entry>();
-        if !shared.budget.take(bytes(capacity)) {
+        if !shared.budget.take(Table::bytes(capacity)) {
             return false;
         }
         let old = self.table.capacity();
         self.table.resize(capacity, |entry| shared.hash_entry(entry));
-        shared.budget.give_back(bytes(old));
+        shared.budget.give_back(Table::bytes(old));
         true
     }
 
@@ -299,7 +298,7 @@ impl Shard {
         let in_table = match hashed.words {
             Some(words) => match self.find(shared, hashed.hash, place.name, &words, place.name) {
                 Slot::Found(slot) => Some(slot),
-                Slot::Vacant(_) => None,
+                Slot::Vacant => None,
             },
             None => None,
         };

@@ -10,7 +10,7 @@ use rebate_core::engine::{self, MAX_ITEMS};
 use rebate_core::{
     Algorithm, ChargeRequest, Clock, Cursor, Decision, Denial, Error, Held, Identity, Item, Key, KeyRef, Limit,
     LimitIndex, LimitRef, ListRequest, MAX_WINDOW, PackedKey, Page, Part, PartRefund, Receipt, Refund, RefundRequest,
-    Renewal, Retry, SettleReply, SettleRequest, Status, Statuses, SyncStore, Timestamp, pack,
+    Renewal, SettleReply, SettleRequest, Statuses, SyncStore, Timestamp, pack,
 };
 use smallvec::smallvec;
 
@@ -121,8 +121,16 @@ impl<C: Clock> MemoryStore<C> {
         (locked.at(now.as_micros()), now)
     }
 
+    /// Charges what is not in the table.
     #[cold]
-    fn charge_by_engine(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
+    #[inline(never)]
+    fn charge_apart(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
+        if let ChargeRequest { items: [item], idempotency: None } = request
+            && let Some(decision) = self.charge_new(item)
+        {
+            *answer = Some(Ok(decision));
+            return;
+        }
         if request.items.len() > MAX_ITEMS {
             let error = Error::invalid(format!("a charge of {} limits; at most {MAX_ITEMS}", request.items.len()));
             *answer = Some(Err(error));
@@ -161,71 +169,93 @@ impl<C: Clock> MemoryStore<C> {
         })
     }
 
-    /// The fast path: one item whose count lies in the table, or will. Also the quota, and the unit of what
-    /// is free.
+    /// The fast path: one item whose count lies in the table. `None` when it does not, or does not fit.
+    ///
+    /// All of it is inlined in the caller, and nothing is passed by its address: what a charge takes when all lies
+    /// in the cache is mostly the time to write to memory what would else have stayed in registers.
     #[inline(always)]
-    fn charge_in_table(&self, request: &ChargeRequest<'_>) -> (Told, (u64, u64)) {
-        let ([item], None) = (request.items, &request.idempotency) else { return (Told::ByEngine, (0, 0)) };
-        match item.limit.policy().algorithm() {
-            Algorithm::Fixed(fixed) => (self.charge_by(item, fixed), fixed.quota_and_unit()),
-            Algorithm::Bucket(bucket) if Entry::takes_bucket(bucket) => {
-                (self.charge_by(item, bucket), bucket.quota_and_unit())
-            }
-            Algorithm::Sliding(sliding) => (self.charge_by(item, sliding), sliding.quota_and_unit()),
-            _ => (Told::ByEngine, (0, 0)),
-        }
-    }
-
-    #[inline(never)]
-    fn charge_by<A: ChargeEntry>(&self, item: &Item<'_>, algorithm: &A) -> Told {
-        let (true, Some(words)) = (item.cost > 0, pack(&item.key)) else { return Told::ByEngine };
+    fn charge_in_table(&self, request: &ChargeRequest<'_>) -> Option<Decision> {
+        let ([Item { limit, key, cost: cost @ 1.. }], None) = (request.items, &request.idempotency) else {
+            return None;
+        };
+        let words = pack(key)?;
         let shared = &self.shared;
         let hash = shared.hash_words(&words);
-        let index = shared.identity.index_of(item.limit);
+        let index = shared.identity.index_of(limit);
         let padded = self.shards.of(hash);
         let home = home_hash(hash, index.name);
         padded.prefetch(home);
-        let now = self.clock.now();
+        let time = self.clock.now();
+        let now = time.as_micros();
         let mut shard = padded.shard.lock();
         let Shard { table, random, .. } = &mut *shard;
-        let Some(entry) = table.find_own(home, &words, index.limit) else {
-            return self.charge_new(item, algorithm, index, (words, hash), now, shard);
+        let entry = table.find_own(home, &words, index.limit)?;
+        let fresh = || next_random(random);
+        let outcome = match limit.policy().algorithm() {
+            Algorithm::Fixed(fixed) => fixed.charge_entry(entry, false, *cost, now, fresh),
+            Algorithm::Bucket(bucket) => bucket.charge_entry(entry, false, *cost, now, fresh),
+            Algorithm::Sliding(sliding) => sliding.charge_entry(entry, false, *cost, now, fresh),
+            // Their counts are in no entry.
+            Algorithm::Log(_) | Algorithm::Concurrency(_) => return None,
         };
-        let outcome = algorithm.charge_entry(entry, false, item.cost, now.as_micros(), || next_random(random));
         drop(shard);
-        Told::of(outcome, index.limit, words, now)
+        self.decision(outcome, index, words, *cost, time)
     }
 
-    /// The same for an item that has no count of its limit in the table.
+    /// The same for an item that has no count of its limit in the table, but will.
     #[inline(never)]
-    fn charge_new<A: ChargeEntry>(
-        &self,
-        item: &Item<'_>,
-        algorithm: &A,
-        index: LimitIndex,
-        (words, hash): (PackedKey, u64),
-        now: Timestamp,
-        mut shard: MutexGuard<'_, Shard>,
-    ) -> Told {
+    fn charge_new(&self, Item { limit, key, cost }: &Item<'_>) -> Option<Decision> {
+        let words = pack(key).filter(|_| *cost > 0 && Entry::takes(limit.policy()))?;
         let shared = &self.shared;
+        let hash = shared.hash_words(&words);
+        let index = shared.identity.index_of(limit);
+        let number = self.shards.number(hash);
+        let time = self.clock.now();
+        let now = time.as_micros();
+        let mut shard = self.shards.lock(number);
         let is_found = matches!(shard.find(shared, hash, index.name, &words, index.limit), Slot::Found(_));
-        // Under another policy of the same name, or beside the table.
-        if is_found || shard.has_beside(index.name, item.key) {
-            return Told::ByEngine;
+        // Under another policy of the same name, or beside the table; or it has come there meanwhile.
+        if is_found || shard.has_beside(index.name, *key) {
+            return None;
         }
         let mut entry = Entry::new(words, index.limit);
-        let outcome = algorithm.charge_entry(&mut entry, true, item.cost, now.as_micros(), || shard.random());
+        let fresh = || shard.random();
+        let outcome = match limit.policy().algorithm() {
+            Algorithm::Fixed(fixed) => fixed.charge_entry(&mut entry, true, *cost, now, fresh),
+            Algorithm::Bucket(bucket) => bucket.charge_entry(&mut entry, true, *cost, now, fresh),
+            Algorithm::Sliding(sliding) => sliding.charge_entry(&mut entry, true, *cost, now, fresh),
+            Algorithm::Log(_) | Algorithm::Concurrency(_) => return None,
+        };
         if let Outcome::Admitted(..) = outcome {
             // Where there is none, the engine looks again and says so.
-            if shard.make_room(shared, 1, now.as_micros()).is_err() {
-                return Told::ByEngine;
-            }
+            shard.make_room(shared, 1, now).ok()?;
             shard.will_expire(shared.entry_expires_at(&entry));
             shard.table.insert(home_hash(hash, index.name), entry);
-            self.shards.note_table(self.shards.number(hash), &shard);
+            self.shards.note_table(number, &shard);
         }
         drop(shard);
-        Told::of(outcome, index.limit, words, now)
+        self.decision(outcome, index, words, *cost, time)
+    }
+
+    /// The answer; `None` when the engine must find it.
+    #[inline(always)]
+    fn decision(
+        &self,
+        outcome: Outcome,
+        index: LimitIndex,
+        words: PackedKey,
+        cost: u64,
+        charged_at: Timestamp,
+    ) -> Option<Decision> {
+        match outcome {
+            Outcome::Admitted(Grant { instance, last }, status) => {
+                let (limit, key) = (LimitRef::Index(index.limit), Key::from_packed(words));
+                let part = Part { limit, key, cost, instance, last, refunded: 0, tops_up: None };
+                Some(Decision::Allowed(Receipt::of_one(self.shared.identity.tag(), charged_at, part, status)))
+            }
+            Outcome::Denied(retry, status) => Some(Decision::Denied(Denial::of_one(status.of_item(0, Some(retry))))),
+            Outcome::DoesNotFit => None,
+        }
     }
 
     /// Refunds one part whose count lies in the table and still fits an entry afterwards; `None` when
@@ -284,78 +314,27 @@ impl<C: Clock> MemoryStore<C> {
     }
 }
 
-/// What the fast path has decided, in words of which the answer is made.
-///
-/// Words that lie side by side in the answer do not here: the compiler would move them in pairs, and a
-/// load of two words waits until both have left the processor's store buffer.
-enum Told {
-    Admitted {
-        key0: u64,
-        instance: u64,
-        key1: u64,
-        last: u64,
-        key2: u64,
-        free: u64,
-        now: Timestamp,
-        reset: u64,
-        limit: u32,
-    },
-    Denied {
-        retry: Retry,
-        reset: u64,
-        free: u64,
-    },
-    /// Nothing was decided: the engine must.
-    ByEngine,
-}
-
-impl Told {
-    #[inline(always)]
-    fn of(outcome: Outcome, limit: u32, [key0, key1, key2]: PackedKey, now: Timestamp) -> Told {
-        match outcome {
-            Outcome::Admitted(Grant { instance, last }, status) => {
-                let [_, free, _, reset] = status.to_parts();
-                Told::Admitted { key0, instance, key1, last, key2, free, now, reset, limit }
-            }
-            Outcome::Denied(retry, status) => {
-                let [_, free, _, reset] = status.to_parts();
-                Told::Denied { retry, reset, free }
-            }
-            Outcome::DoesNotFit => Told::ByEngine,
-        }
-    }
-}
-
 impl<C: Clock> SyncStore for MemoryStore<C> {
     fn identity(&self) -> &Identity {
         &self.shared.identity
     }
 
-    /// The answer is put together here, in the caller, from words that the fast path told: whoever unwraps it
-    /// would otherwise have to move it, which costs as much as deciding it.
     #[inline(always)]
     fn charge_now(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
-        let (told, (quota, unit)) = self.charge_in_table(request);
-        match told {
-            Told::Admitted { key0, instance, key1, last, key2, free, now, reset, limit } => {
-                let (limit, key) = (LimitRef::Index(limit), Key::from_packed([key0, key1, key2]));
-                let cost = request.items[0].cost;
-                let part = Part { limit, key, cost, instance, last, refunded: 0, tops_up: None };
-                let status = Status::in_parts(quota, free, unit, reset);
-                Ok(Decision::Allowed(Receipt::of_one(self.shared.identity.tag(), now, part, status)))
-            }
-            Told::Denied { retry, reset, free } => {
-                let status = Status::in_parts(quota, free, unit, reset).of_item(0, Some(retry));
-                Ok(Decision::Denied(Denial::of_one(status)))
-            }
-            Told::ByEngine => {
-                // By way of another place: an answer whose address a function was given cannot stay in
-                // registers on the other paths either.
-                let mut answer = None;
-                self.charge_by_engine(request, &mut answer);
-                answer.unwrap_or_else(|| Err(self.shared.budget.full()))
-            }
+        if let Some(decision) = self.charge_in_table(request) {
+            return Ok(decision);
         }
+        // By way of another place, and of a copy of the request: what a function was given the address of cannot
+        // stay in registers above either.
+        let mut answer = None;
+        match request {
+            ChargeRequest { items: [item], idempotency: None } => {
+                let items = [*item];
+                self.charge_apart(&ChargeRequest { items: &items, idempotency: None }, &mut answer);
+            }
+            _ => self.charge_apart(request, &mut answer),
+        }
+        answer.unwrap_or_else(|| Err(self.shared.budget.full()))
     }
 
     fn refund_now(&self, request: &RefundRequest<'_>) -> Result<Refund, Error> {
@@ -449,9 +428,10 @@ pub(crate) struct Shards {
 /// All that a charge needs of it is on its first cache line.
 #[repr(C, align(128))]
 pub(crate) struct Padded {
-    /// Where the table lies and how long it is, for prefetching before the lock is had. Both may be
-    /// stale, or not of one table.
-    address: AtomicUsize,
+    /// Where the table and its tags lie and how long it is, for prefetching before the lock is had. Each may
+    /// be stale, or of another table.
+    entries: AtomicUsize,
+    tags: AtomicUsize,
     capacity: AtomicUsize,
     shard: Mutex<Shard>,
 }
@@ -464,7 +444,8 @@ impl Shards {
     fn new(count: usize) -> Self {
         let seeds = RandomState::new();
         let shards = (0..count).map(|number| Padded {
-            address: AtomicUsize::new(0),
+            entries: AtomicUsize::new(0),
+            tags: AtomicUsize::new(0),
             capacity: AtomicUsize::new(0),
             shard: Mutex::new(Shard::new(seeds.hash_one(number))),
         });
@@ -495,18 +476,21 @@ impl Shards {
     #[inline]
     pub(crate) fn note_table(&self, number: usize, shard: &Shard) {
         let padded = &self.shards[number];
-        padded.address.store(shard.table.address(), Ordering::Relaxed);
+        let (entries, tags) = shard.table.addresses();
+        padded.entries.store(entries, Ordering::Relaxed);
+        padded.tags.store(tags, Ordering::Relaxed);
         padded.capacity.store(shard.table.capacity(), Ordering::Relaxed);
     }
 }
 
 impl Padded {
-    /// Asks for the cache line where a hash's entry probably lies, while the clock is read and the lock
-    /// taken.
+    /// Asks for the cache lines of a hash's tags and of where its entry probably lies, while the clock is read
+    /// and the lock taken.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
         let slot = home(hash, self.capacity.load(Ordering::Relaxed));
-        prefetch_line(self.address.load(Ordering::Relaxed).wrapping_add(slot * size_of::<Entry>()));
+        prefetch_line(self.tags.load(Ordering::Relaxed).wrapping_add(slot));
+        prefetch_line(self.entries.load(Ordering::Relaxed).wrapping_add(slot * size_of::<Entry>()));
     }
 }
 

@@ -172,12 +172,6 @@ impl Bucket {
         }
     }
 
-    /// T in fractions: the unit of the parts in which a status tells what is free.
-    #[inline(always)]
-    pub fn unit_parts(&self) -> u64 {
-        self.unit_parts
-    }
-
     /// A level that `old` left, and its time, under this limit of the same period: the missing tokens
     /// stay as many. Where the rate is another, this is a new busy period (older receipts expire), its
     /// level rounded up to a fraction.

@@ -64,9 +64,18 @@ impl Fixed {
     /// Decides a charge of `cost` at `now`; `fresh` becomes the identity of a window it opens.
     #[inline(always)]
     pub fn charge(&self, state: Option<Window>, cost: u64, now: u64, fresh: u64) -> Verdict<Window> {
-        let live = state.and_then(|window| window.live(now));
+        self.charge_live(state.and_then(|window| window.live(now)), cost, now, fresh)
+    }
+
+    /// The same for a window already found to be [live](Window::live).
+    #[inline(always)]
+    pub fn charge_live(&self, live: Option<Window>, cost: u64, now: u64, fresh: u64) -> Verdict<Window> {
         if cost > self.quota {
-            return Verdict::Denied { retry: Retry::Never, status: self.status(live, now) };
+            let status = match live {
+                Some(window) => Status::new(self.quota, self.quota.saturating_sub(window.used()), window.end - now),
+                None => self.status(None, now),
+            };
+            return Verdict::Denied { retry: Retry::Never, status };
         }
         let mut window = match live {
             Some(window) => window,
