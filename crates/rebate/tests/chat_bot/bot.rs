@@ -1,0 +1,157 @@
+//! The example's program as a process of its own.
+
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+
+use rebate_servers::Server;
+
+/// All that the program reads from its environment.
+const SETTINGS: [&str; 5] = ["REDIS_HOST", "REDIS_PORT", "MESSAGE_LIMIT", "MESSAGE_LIMIT_TTL", "WHITELISTED_USERS"];
+
+/// The program with nothing in its environment but these settings.
+pub(crate) fn program(settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(built());
+    for name in SETTINGS {
+        command.env_remove(name);
+    }
+    command.envs(settings.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The same at this server.
+pub(crate) fn program_at(server: &Server, settings: &[(&str, &str)]) -> Command {
+    let address = server.address();
+    let mut command = program(settings);
+    command.env("REDIS_HOST", address.ip().to_string()).env("REDIS_PORT", address.port().to_string());
+    command
+}
+
+/// What a program said that read all of `input` and ended.
+pub(crate) struct Said {
+    pub(crate) status: Option<i32>,
+    /// Its answers, one for each message.
+    pub(crate) answers: Vec<String>,
+    pub(crate) log: String,
+}
+
+impl Said {
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.answers.iter().filter(|answer| answer.contains(what)).count()
+    }
+}
+
+/// Starts a program with its whole input. It may still run when this returns.
+pub(crate) fn feed(mut command: Command, input: &[u8]) -> Child {
+    let mut child = command.spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // One that ends early (wrong settings) does not read it.
+    let _ = stdin.write_all(input);
+    child
+}
+
+pub(crate) fn finish(child: Child) -> Said {
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
+    let answers = String::from_utf8(stdout).expect("text").lines().map(Into::into).collect();
+    let log = String::from_utf8(stderr).expect("text");
+    assert!(!log.contains("panicked"), "{log}");
+    Said { status: status.code(), answers, log }
+}
+
+pub(crate) fn run(command: Command, input: &str) -> Said {
+    finish(feed(command, input.as_bytes()))
+}
+
+/// A program that is given one message after the other, and asked between them.
+pub(crate) struct Talk {
+    child: Child,
+    input: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    /// Read all along: a full pipe would hold the program up.
+    log: JoinHandle<String>,
+}
+
+impl Talk {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
+        let input = child.stdin.take().expect("a pipe");
+        let answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut stderr = child.stderr.take().expect("a pipe");
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).expect("text");
+            log
+        });
+        Talk { child, input, answers, log }
+    }
+
+    /// What became of one message.
+    pub(crate) fn say(&mut self, line: &str) -> String {
+        writeln!(self.input, "{line}").expect("the program reads");
+        self.answers.next().expect("the program answers").expect("text")
+    }
+
+    /// Ends the input, and answers with the log of a program that ended well.
+    pub(crate) fn end(mut self) -> String {
+        drop(self.input);
+        assert!(self.child.wait().expect("the program ends").success());
+        self.log.join().expect("the log is text")
+    }
+}
+
+/// `target/debug/examples/chat_bot`, which cargo has built with these tests unless one of them was named alone.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let test = std::env::current_exe().expect("this program's path");
+        let folder = test.parent().and_then(Path::parent).expect("target/debug/deps").join("examples");
+        let program = folder.join(format!("chat_bot{}", std::env::consts::EXE_SUFFIX));
+        if !is_fresh(&program) {
+            build(&folder);
+        }
+        assert!(
+            program.exists(),
+            "{} is missing: cargo build -p rebate --features redis --example chat_bot",
+            program.display()
+        );
+        program
+    })
+}
+
+/// Whether no source that cargo has noted for it is younger than the program.
+fn is_fresh(program: &Path) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let Some(built) = changed(program) else { return false };
+    let notes = std::fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let Some((_, sources)) = notes.trim().split_once(": ") else { return false };
+    // Spaces within a path are escaped; such a path is not found, and the program built again.
+    sources.split(' ').all(|source| changed(Path::new(source)).is_some_and(|changed| changed <= built))
+}
+
+fn build(folder: &Path) {
+    let profile = folder.parent().and_then(Path::file_name).expect("target/debug").to_string_lossy().into_owned();
+    let profile = if profile == "debug" { "dev" } else { &profile };
+    let target = folder.ancestors().nth(2).expect("target");
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "rebate",
+            "--features",
+            "redis",
+            "--example",
+            "chat_bot",
+            "--profile",
+            profile,
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo starts");
+    assert!(status.success(), "the example does not build");
+}
