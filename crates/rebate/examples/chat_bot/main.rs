@@ -76,7 +76,8 @@ async fn run(settings: Settings, input: Box<dyn BufRead + Send>) -> Result<(), B
     let Settings { redis_host, redis_port, messages, window, whitelisted } = settings;
     let address = format!("{redis_host}:{redis_port}");
     eprintln!(
-        "INFO {messages} messages in the {} after a user's first, counted in Redis at {address}; users never limited: {}",
+        "INFO {messages} messages in the {} after a user's first, counted in Redis at {address}; \
+         users never limited: {}",
         span(window),
         whitelisted.len()
     );
