@@ -79,7 +79,7 @@ local function enter_all(keys, items, plans)
             put(keys[at], plan[1], plan[2], plan[3], plan[4])
             states[at] = plan[1]
         else
-            states[at] = enter_entry(keys[at], table_unpack(plan, 1, 19))
+            states[at] = enter_entry(keys[at], table_unpack(plan, 1, 18))
         end
     end
     return states

@@ -7,12 +7,13 @@
 -- Every function reads all it needs before it writes anything: an error then leaves every key as it was.
 
 -- While a library is loaded nothing of Lua's own can be reached; `clock`, which every function calls first, takes it then.
-local call, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub
+local call, try, protected, raise, type_of, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub
 -- Marks that hold nothing.
 local NO_MARKS
 
 local function start()
     call, table_unpack, pack, unpack, sub = redis.call, _G.unpack, struct.pack, struct.unpack, string.sub
+    try, protected, raise, type_of = redis.pcall, _G.pcall, _G.error, _G.type
     floor, ceil, min, max, fmod = math.floor, math.ceil, math.min, math.max, math.fmod
     NO_MARKS = pack('<dd', 0, 0)
 end

@@ -11,6 +11,14 @@
 local ENTRIES = 95
 local NO_END = 2 ^ 62
 
+-- Whether what a count says of its entries is still beside it: a server that evicts takes one key and leaves another. A
+-- count of which a part is gone is gone: what is left of it would count for ever, or not at all. Asked before anything is
+-- written, so that a key of a foreign type is an error by then too.
+local function is_whole(key, used, partly)
+    local entries = call('ZCARD', key .. ':e')
+    return (used == 0 or entries > 0) and (partly == 0 or call('HLEN', key .. ':p') == partly)
+end
+
 -- The cost of the entry with this name, less what was refunded of it.
 local function counting(key, name, partly)
     local _, cost = unpack('<dd', name)
@@ -94,7 +102,7 @@ local function plan_entry(key, item, now, given)
     local time, opens = now, true
     if #old > ENTRIES then
         was, identity, _, _, acted, gross, used, first, kept, partly, wholly = unpack('<ddddddddddd', old)
-        if was == shape and acted - now <= span then
+        if was == shape and acted - now <= span and is_whole(key, used, partly) then
             opens = false
             if acted > now then
                 time = acted
@@ -112,15 +120,16 @@ local function plan_entry(key, item, now, given)
     if cost > quota - used then
         return nil, old
     end
-    return shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended,
-        opens and #old > 0, opens, grace, #item > 48 and sub(item, 49), now
+    return shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly, ended, opens, grace,
+        #item > 48 and sub(item, 49), now
 end
 
 -- Enters the charge that was planned; answers the new state.
 local function enter_entry(key, shape, fresh, identity, quota, span, cost, time, gross, used, first, kept, partly, wholly,
-    ended, replaces, opens, grace, original, now)
+    ended, opens, grace, original, now)
     local entries = key .. ':e'
-    if replaces then
+    if opens then
+        -- Also where the count is absent: it may have been evicted, or have expired a moment before what is beside it.
         call('DEL', entries, key .. ':p', key .. ':f')
     end
     if ended > 0 then
@@ -162,6 +171,9 @@ end
 -- `cost` more units fit (0: they fit now, or never will) · when the count says nothing any more.
 local function look_at_entries(key, state, now, quota, cost)
     local _, _, _, span, acted, _, used, first, _, partly, wholly, reset = unpack('<dddddddddddd', state)
+    if not is_whole(key, used, partly) then
+        return 0, 0, 0, 0
+    end
     if reset == 0 then
         local last = call('ZREVRANGE', key .. ':e', '0', '0', 'WITHSCORES')
         reset = tonumber(last[2]) or 0

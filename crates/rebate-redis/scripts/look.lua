@@ -26,7 +26,7 @@ local function renew(keys, arguments)
             local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly =
                 unpack('<ddddddddddd', state)
             local name = pack('<dd', last, cost)
-            local ends = identity == instance and acted - now <= span and call('ZSCORE', key .. ':e', name)
+            local ends = identity == instance and acted - now <= span and is_whole(key, used, partly) and call('ZSCORE', key .. ':e', name)
             local time = max(now, acted)
             if ends and tonumber(ends) > time then
                 finish = time + span
@@ -78,7 +78,9 @@ end
 -- Forgets a count. key: it. arguments: time. answer: 1 if there was one that said anything.
 local function reset(keys, arguments)
     local key, now = keys[1], clock(arguments[1])
-    local said = expires_at(key, call('GET', key) or '') > now
+    -- Where what is beside the count cannot be read, being of a foreign type, forgetting it all the same is the way out.
+    local is_read, ends = protected(expires_at, key, call('GET', key) or '')
+    local said = not is_read or ends > now
     call('DEL', key, key .. ':e', key .. ':p', key .. ':f', key .. ':k')
     return said and 1 or 0
 end

@@ -157,7 +157,7 @@ end
 local function refund_entry(key, whole, instance, last, cost, total, now)
     local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly, latest =
         unpack('<dddddddddddd', whole)
-    if acted - now > span or identity ~= instance then
+    if acted - now > span or identity ~= instance or not is_whole(key, used, partly) then
         return 0, 0, true
     end
     local time, name = max(now, acted), pack('<dd', last, cost)
@@ -175,6 +175,9 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
     if newly == 0 then
         return 0, already, false
     end
+    -- Both are looked at before anything is written: one of a foreign type is an error.
+    call('HLEN', key .. ':p')
+    call('HLEN', key .. ':f')
     local left = call('PTTL', key)
     used = used - newly
     if already + newly == cost then
@@ -216,9 +219,21 @@ local refund_by = {
     C = refund_entry,
 }
 
+-- What is under a name; nothing where that is of a foreign type. Somebody else has put it there, so what was there is
+-- gone: that shall not keep other parts from being given back.
+local function own(key)
+    local bytes = try('GET', key)
+    if type_of(bytes) ~= 'table' then
+        return bytes
+    elseif sub(bytes.err, 1, 9) ~= 'WRONGTYPE' then
+        raise(bytes)
+    end
+    return false
+end
+
 -- Gives back up to `total` of one part.
 local function give_back(key, instance, last, cost, total, now)
-    local whole = call('GET', key)
+    local whole = own(key)
     local refund = whole and refund_by[letter_of(whole)]
     if not refund then
         return 0, 0, true
@@ -237,9 +252,14 @@ local function view(key, now, quota, cost)
     return #state > LONGEST_HEADER and sub(state, 1, LONGEST_HEADER) or state
 end
 
+-- The same, where the count may be gone and somebody else's key in its place.
+local function view_of_own(key, now)
+    return own(key) and view(key, now, 0, 1) or ''
+end
+
 -- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free.
 local function note_refunds(key, first_instance, first_last, in_all)
-    local bytes = call('GET', key)
+    local bytes = own(key)
     if not bytes then
         return
     end
@@ -279,7 +299,7 @@ local function refund(keys, arguments)
         answer[at * 3 - 1], answer[at * 3], answer[at * 3 + 1] = newly, in_all[at], expired and 1 or 0
     end
     for at = 1, count do
-        answer[3 * count + 1 + at] = view(keys[at], now, 0, 1)
+        answer[3 * count + 1 + at] = view_of_own(keys[at], now)
     end
     if keys[count + 1] then
         note_refunds(keys[count + 1], first_instance, first_last, in_all)

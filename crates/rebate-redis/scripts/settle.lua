@@ -247,7 +247,7 @@ local function settle(keys, arguments)
     for at, first in ipairs(firsts) do
         in_all[at] = first.refunded
         answer[2 + at] = pack('<dddd', first.topped_up, first.given_back, first.shortfall, first.expired and 1 or 0)
-        answer[2 + count + at] = view(keys[at], now, 0, 1)
+        answer[2 + count + at] = view_of_own(keys[at], now)
         answer[2 + 2 * count + at] = pack('<d', first.refunded)
     end
     if keys[count + 2] then

@@ -35,7 +35,6 @@ enum Fault {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: SocketAddr,
     address: SocketAddr,
     state: Mutex<State>,
     /// Any part of the state.
@@ -47,6 +46,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// None only before it has begun.
+    upstream: Option<SocketAddr>,
     fault: Fault,
     /// Counts the settings, so that a connection knows for which one it counted bytes.
     setting: u64,
@@ -81,9 +82,8 @@ impl Proxy {
         let listener = until("a port for the proxy", || TcpListener::bind((Ipv4Addr::LOCALHOST, ports::free())).ok());
         let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
-            upstream,
             address,
-            state: Mutex::new(State { listening: true, threads: 1, ..State::default() }),
+            state: Mutex::new(State { upstream: Some(upstream), listening: true, threads: 1, ..State::default() }),
             changed: Condvar::new(),
             connections: AtomicU64::new(0),
             request_bytes: AtomicU64::new(0),
@@ -124,6 +124,12 @@ impl Proxy {
         let state = self.shared.lock();
         state.open.values().for_each(|connection| connection.close());
         self.shared.changed.notify_all();
+    }
+
+    /// Leads to another server from now on, as an address that moves in a failover does. Closes every open connection.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        self.shared.lock().upstream = Some(upstream);
+        self.drop_connections();
     }
 
     /// Each request reaches the server so much later. It does so also when its client has gone away meanwhile,
@@ -279,14 +285,15 @@ impl Shared {
     fn connect(self: &Arc<Self>, client: TcpStream) {
         let number = self.connections.fetch_add(1, Ordering::SeqCst);
         // Where the server cannot be reached the client's connection is closed.
-        let Ok(server) = TcpStream::connect_timeout(&self.upstream, Duration::from_secs(5)) else { return };
+        let Some(upstream) = self.lock().upstream else { return };
+        let Ok(server) = TcpStream::connect_timeout(&upstream, Duration::from_secs(5)) else { return };
         // A client that is gone already says so when it is read from.
         let _ = client.set_nodelay(true);
         let _ = server.set_nodelay(true);
         let connection =
             Arc::new(Connection { client, server, closed: AtomicBool::new(false), lost: AtomicBool::new(false) });
         let mut state = self.lock();
-        if state.ended {
+        if state.ended || state.upstream != Some(upstream) {
             return;
         }
         state.open.insert(number, Arc::clone(&connection));

@@ -1,6 +1,7 @@
 //! What the tests of processes, of trouble and of chaos share.
 #![allow(dead_code, reason = "each of the test programs uses a part of it")]
 
+pub(crate) mod data;
 pub(crate) mod random;
 
 use std::time::{Duration, Instant};

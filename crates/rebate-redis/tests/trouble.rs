@@ -1,0 +1,17 @@
+//! Data lost, memory short, keys that are somebody else's, callers that go away: what it costs, on real servers.
+//!
+//! After each the next calls work or say plainly why not, every key of the server still expires, and no receipt of what was
+//! lost is refunded into what came after.
+
+mod support;
+
+#[path = "trouble/eviction.rs"]
+mod eviction;
+#[path = "trouble/foreign.rs"]
+mod foreign;
+#[path = "trouble/gone.rs"]
+mod gone;
+#[path = "trouble/loss.rs"]
+mod loss;
+#[path = "trouble/memory.rs"]
+mod memory;
