@@ -7,6 +7,8 @@ mod budget;
 mod deployment;
 
 use std::collections::HashSet;
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use bot::{Talk, feed, finish, program, program_at, run};
@@ -73,14 +75,26 @@ fn whitelisted_names_always_pass_and_their_ids_are_not_charged() {
 #[test]
 fn processes_at_once_share_one_budget_exactly() {
     let server = Server::start();
-    let input = messages("user-42", "ada", 40);
-    let children = [(), ()].map(|()| feed(program_at(&server, &[]), input.as_bytes()));
-    let said = children.map(finish);
-    let [passed, dropped] =
-        ["passed on", "dropped"].map(|what| said.iter().map(|said| said.count(what)).sum::<usize>());
-    assert_eq!((passed, dropped), (30, 50));
-    let logged: usize = said.iter().map(|said| said.log.matches("dropped: over budget").count()).sum();
-    assert_eq!(logged, 50);
+    let barrier = Barrier::new(2);
+    let talk = || {
+        let mut bot = Talk::start(program_at(&server, &[]));
+        assert!(bot.say("user-41\tgrace\thello").contains("passed on"), "it is connected");
+        barrier.wait();
+        let answers: Vec<_> = (0..40).map(|_| bot.say("user-42\tada\thello")).collect();
+        (answers, bot.end())
+    };
+    let said = thread::scope(|scope| [scope.spawn(talk), scope.spawn(talk)].map(|thread| thread.join().unwrap()));
+    let count = |what| said.iter().flat_map(|(answers, _)| answers).filter(|answer| answer.contains(what)).count();
+    assert_eq!((count("passed on"), count("dropped")), (30, 50));
+    let mut left: Vec<_> = said.iter().flat_map(|(answers, _)| answers).filter_map(|answer| left(answer)).collect();
+    left.sort_unstable();
+    assert!(left.into_iter().eq(0..30), "each unit was given once");
+    assert_eq!(said.iter().map(|(_, log)| log.matches("dropped: over budget").count()).sum::<usize>(), 50);
+}
+
+/// What a message that was passed on has left.
+fn left(answer: &str) -> Option<u64> {
+    answer.split_once("passed on (5 characters)\t")?.1.split_once(" of 30 left")?.0.parse().ok()
 }
 
 #[test]
