@@ -172,6 +172,11 @@ impl Bucket {
         }
     }
 
+    /// T in parts of the denominator: the period reduced.
+    pub fn unit_parts(&self) -> u64 {
+        self.unit_parts
+    }
+
     /// A level that `old` left, and its time, under this limit of the same period: the missing tokens
     /// stay as many. Where the rate is another, this is a new busy period (older receipts expire), its
     /// level rounded up to a fraction.
