@@ -7,12 +7,13 @@
 -- Every function reads all it needs before it writes anything: an error then leaves every key as it was.
 
 -- While a library is loaded nothing of Lua's own can be reached; `clock`, which every function calls first, takes it then.
-local call, try, protected, raise, type_of, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub
+local call, try, protected, raise, type_of, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub, find
 -- Marks that hold nothing.
 local NO_MARKS
 
 local function start()
     call, table_unpack, pack, unpack, sub = redis.call, _G.unpack, struct.pack, struct.unpack, string.sub
+    find = string.find
     try, protected, raise, type_of = redis.pcall, _G.pcall, _G.error, _G.type
     floor, ceil, min, max, fmod = math.floor, math.ceil, math.min, math.max, math.fmod
     NO_MARKS = pack('<dd', 0, 0)
@@ -60,5 +61,14 @@ local function put(key, value, keep, extends, original)
     end
     if original then
         call('SET', key .. ':k', original, 'PX', keep)
+    end
+end
+
+-- Forgets a count. On a cluster, while its slot moves, a key that is not there must not be touched: only names that hold a
+-- digest have a long key beside them.
+local function drop(key)
+    call('DEL', key)
+    if find(key, '~', 1, true) then
+        call('DEL', key .. ':k')
     end
 end

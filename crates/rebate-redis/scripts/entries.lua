@@ -5,7 +5,8 @@
 -- `first` is no later than any entry's end: until then nothing has ended. `last` is the end of the last entry that counts;
 -- 0 when that was refunded and none was charged since.
 -- Beside it: `:e`, a sorted set of the entries that count, by their ends; `:p`, of those refunded in part how much;
--- `:f`, the ends of those refunded whole. An entry is named by its last unit and its cost, two doubles.
+-- `:f`, the ends of those refunded whole. On a cluster they are named among the keys, so that a slot under way is answered
+-- with TRYAGAIN and not by half of the state. An entry is named by its last unit and its cost, two doubles.
 -- item:  shape · fresh · quota · cost · span · grace   [long key]
 
 local ENTRIES = 95

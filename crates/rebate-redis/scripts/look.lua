@@ -1,10 +1,10 @@
 -- Peeking, renewing, resetting.
 
--- keys: the counts. arguments: time. answer: now · each count's view.
+-- keys: the counts, on a cluster then their helpers. arguments: time · number of counts. answer: now · each count's view.
 local function peek(keys, arguments)
     local now = clock(arguments[1])
     local answer = { now }
-    for at = 1, #keys do
+    for at = 1, tonumber(arguments[2]) do
         answer[at + 1] = view(keys[at], now, 0, 1)
     end
     return answer
@@ -12,12 +12,12 @@ end
 
 -- Moves the ends of leases to a whole lease from now.
 --
--- keys: a count for each part. arguments: time · grace · for each part: instance · last · cost
+-- keys: a count for each part, on a cluster then their helpers. arguments: time · grace · for each part: instance · last · cost
 -- answer: for each part its new end; 0 where it has ended; -1 where it is no lease
 local function renew(keys, arguments)
     local now, grace = clock(arguments[1]), tonumber(arguments[2])
     local answer = {}
-    for at = 1, #keys do
+    for at = 1, #arguments - 2 do
         local key = keys[at]
         local instance, last, cost = unpack('<ddd', arguments[at + 2])
         local state = call('GET', key) or ''
@@ -45,7 +45,9 @@ local function renew(keys, arguments)
                 if extends then
                     local keep = kept - now + grace
                     call('PEXPIRE', key, ceil(keep / 1000))
-                    call('PEXPIRE', key .. ':k', ceil(keep / 1000))
+                    if find(key, '~', 1, true) then
+                        call('PEXPIRE', key .. ':k', ceil(keep / 1000))
+                    end
                     extend(key, keep, partly, wholly)
                 end
             end
@@ -78,10 +80,17 @@ end
 -- Forgets a count. key: it. arguments: time. answer: 1 if there was one that said anything.
 local function reset(keys, arguments)
     local key, now = keys[1], clock(arguments[1])
+    local state = call('GET', key)
+    if not state then
+        return 0
+    end
     -- Where what is beside the count cannot be read, being of a foreign type, forgetting it all the same is the way out.
-    local is_read, ends = protected(expires_at, key, call('GET', key) or '')
-    local said = not is_read or ends > now
-    call('DEL', key, key .. ':e', key .. ':p', key .. ':f', key .. ':k')
+    local is_read, ends = protected(expires_at, key, state)
+    local said, letter = not is_read or ends > now, letter_of(state)
+    drop(key)
+    if letter == 'L' or letter == 'C' then
+        call('DEL', key .. ':e', key .. ':p', key .. ':f')
+    end
     return said and 1 or 0
 end
 

@@ -20,7 +20,7 @@ local function refund_fixed(key, whole, instance, last, cost, total, now)
         refunded = refunded + newly
         if gross == refunded and letter_of(whole) == 'F' then
             -- Nothing counts in it: the next charge opens a window of its own.
-            call('DEL', key, key .. ':k')
+            drop(key)
         else
             local state = pack('<dddddddd', shape, identity, quota, start, finish, gross, refunded, charged)
             call('SET', key, state .. write_marks(marks), 'KEEPTTL')
@@ -128,7 +128,7 @@ local function refund_bucket(key, whole, instance, last, cost, total, now)
     newly = mark(marks, cost, last, total, credit, credit_fraction, denominator)
     tat, fraction = minus(tat, fraction, credit, credit_fraction, denominator)
     if tat < now or (tat == now and fraction == 0) then
-        call('DEL', key, key .. ':k')
+        drop(key)
     else
         local state = pack('<dddddddddd', shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept,
             charged)
@@ -283,14 +283,14 @@ local function note_refunds(key, first_instance, first_last, in_all)
     end
 end
 
--- keys: one count for each part, then the note of an idempotency key if there is one.
--- arguments: time · for each part: instance · last · cost · total · what the receipt knows to be given back
+-- keys: one count for each part, then the note of an idempotency key if there is one; on a cluster the counts' helpers.
+-- arguments: time · '1' if there is a note · for each part: instance · last · cost · total · what the receipt knows to be given back
 -- answer: now · for each part: newly, in all, expired · for each part its view
 local function refund(keys, arguments)
-    local now, count = clock(arguments[1]), #arguments - 1
+    local now, count = clock(arguments[1]), #arguments - 2
     local answer, in_all, first_instance, first_last = { now }, {}, nil, nil
     for at = 1, count do
-        local instance, last, cost, total, known = unpack('<ddddd', arguments[at + 1])
+        local instance, last, cost, total, known = unpack('<ddddd', arguments[at + 2])
         if at == 1 then
             first_instance, first_last = instance, last
         end
@@ -301,7 +301,7 @@ local function refund(keys, arguments)
     for at = 1, count do
         answer[3 * count + 1 + at] = view_of_own(keys[at], now)
     end
-    if keys[count + 1] then
+    if arguments[2] == '1' then
         note_refunds(keys[count + 1], first_instance, first_last, in_all)
     end
     return answer

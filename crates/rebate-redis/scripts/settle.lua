@@ -121,8 +121,8 @@ end
 -- what is missing.
 --
 -- keys: a count for each first part · what is known of the first count's topped-up receipts · the note of an idempotency
--- key if there is one.
--- arguments: time · header: charged at, number of first parts, 1 to take what is there, grace · for each first part: c8
+-- key if there is one; on a cluster the counts' helpers.
+-- arguments: time · header: charged at, number of first parts, 1 to take what is there, grace, 1 if there is a note · for each first part: c8
 -- instance, last, cost, given back, true cost · for each first part its item, '' where the limit is not known to the
 -- caller · for each top-up that the receipt knows: number of its part, instance, last, cost, given back
 -- answer: now · 'S' · for each first part: topped up, given back, shortfall, expired · each one's view · the first parts'
@@ -130,7 +130,7 @@ end
 -- now · 'U': a limit to top up is not known; now · 'M': too many parts; now · 'B': bounds do not reach
 local function settle(keys, arguments)
     local now = clock(arguments[1])
-    local charged_at, count, takes_what_is_there, grace = unpack('<dddd', arguments[2])
+    local charged_at, count, takes_what_is_there, grace, noted = unpack('<ddddd', arguments[2])
     local firsts, added = {}, {}
     for at = 1, count do
         local instance, last, cost, refunded, target = unpack('<ddddd', arguments[2 + at])
@@ -250,7 +250,7 @@ local function settle(keys, arguments)
         answer[2 + count + at] = view_of_own(keys[at], now)
         answer[2 + 2 * count + at] = pack('<d', first.refunded)
     end
-    if keys[count + 2] then
+    if noted == 1 then
         note_refunds(keys[count + 2], firsts[1].instance, firsts[1].last, in_all)
     end
     for _, part in ipairs(added) do

@@ -44,17 +44,19 @@ pub(crate) async fn charge(shared: &Arc<Shared>, request: &ChargeRequest<'_>) ->
 async fn charge_one(shared: &Arc<Shared>, line: &Line<'_>) -> Result<Decision, Error> {
     let prepared = shared.prepared(line.index, line.limit);
     shared.write_down(&prepared);
+    shared.note_runtime();
     let (mut around, mut adopted) = (None, None);
     for _ in 0..ROUNDS {
         let count = shared.count(&prepared, line.place.key);
         let item = item(shared, &prepared, line.cost, around, adopted.as_ref(), count.original.as_deref());
-        let call = Call {
+        let mut call = Call {
             function: prepared.charge,
             keys: smallvec![count.name],
             arguments: smallvec![item, shared.time()],
             reads_only: false,
             repeatable: false,
         };
+        shared.name_helpers(&mut call, std::iter::once((0, Some(line.limit))));
         let owed = || vec![Owed { count: shared.count(&prepared, line.place.key).name, cost: line.cost }];
         let answer = Charging::new(shared, shared.link.call(call), owed).await?;
         match &answer {
@@ -101,6 +103,7 @@ async fn charge_several(
     let prepared: SmallVec<[Arc<Prepared>; 4]> =
         lines.iter().map(|line| shared.prepared(line.index, line.limit)).collect();
     prepared.iter().for_each(|prepared| shared.write_down(prepared));
+    shared.note_runtime();
     let mut around = None;
     let mut adopted: Vec<Option<Adopted>> = lines.iter().map(|_| None).collect();
     for _ in 0..ROUNDS {
@@ -121,7 +124,8 @@ async fn charge_several(
         }
         let function = "rebate_charge_several";
         let repeatable = once.is_some();
-        let call = Call { function, keys, arguments, reads_only: false, repeatable };
+        let mut call = Call { function, keys, arguments, reads_only: false, repeatable };
+        shared.name_helpers(&mut call, lines.iter().map(|line| Some(line.limit)).enumerate());
         // A retry finds the charge that bears an idempotency key; any other is given back when its caller has gone.
         let answer = if repeatable {
             shared.link.call(call).await?

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 /// The longest escaped text that stands in a name; a longer one is told by its SHA-256.
 const LONGEST: usize = 120;
 /// Begins the digest of a text that is too long; never left unescaped.
-const DIGEST_MARK: u8 = b'~';
+pub(crate) const DIGEST_MARK: u8 = b'~';
 
 /// Makes the names of one store's keys.
 #[derive(Clone, Debug)]

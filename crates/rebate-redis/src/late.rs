@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use rebate_core::Error;
 use redis::Value;
-use tokio::runtime::Handle;
 
 use crate::shared::Shared;
 
@@ -51,8 +50,7 @@ impl<O: Fn() -> Vec<Owed> + Unpin> Future for Charging<'_, O> {
 impl<O: Fn() -> Vec<Owed>> Drop for Charging<'_, O> {
     fn drop(&mut self) {
         let Some(pending) = self.pending.take() else { return };
-        // Without a runtime nothing will answer any more.
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(runtime) = self.shared.runtime() else { return };
         let (shared, owed) = (Arc::clone(self.shared), (self.owed)());
         runtime.spawn(async move {
             if let Ok(answer) = pending.await {

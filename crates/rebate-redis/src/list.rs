@@ -48,7 +48,7 @@ async fn list_counts(
     let together = if shared.link.is_cluster() { 1 } else { STEP };
     for counts in counts.chunks(together) {
         let names: SmallVec<[Vec<u8>; 1]> = counts.iter().map(|(name, _)| name.clone()).collect();
-        let (now, views) = look_at(shared, names).await?;
+        let (now, views) = look_at(shared, names, std::iter::repeat_n(limit, counts.len())).await?;
         for ((name, key), view) in counts.iter().zip(views) {
             let Some(view) = view.filter(|view| view.expires_at() > now) else { continue };
             let key = match key {

@@ -22,7 +22,7 @@ pub(crate) async fn peek(shared: &Shared, items: &[Item<'_>]) -> Result<Statuses
         let prepared: Vec<_> =
             items.iter().map(|item| shared.prepared(shared.identity.index_of(item.limit), item.limit)).collect();
         let counts = items.iter().zip(&prepared).map(|(item, prepared)| shared.count(prepared, item.key).name);
-        let (now, views) = look_at(shared, counts.collect()).await?;
+        let (now, views) = look_at(shared, counts.collect(), items.iter().map(|item| item.limit)).await?;
         for ((item, prepared), view) in items.iter().zip(&prepared).zip(&views) {
             let at = statuses.len();
             statuses.push(status(view.as_ref(), item.limit, &prepared.shape, now).of_item(at, None));
@@ -32,13 +32,20 @@ pub(crate) async fn peek(shared: &Shared, items: &[Item<'_>]) -> Result<Statuses
 }
 
 /// The time, and the states of the counts with these names, all of one slot.
-pub(crate) async fn look_at(
+pub(crate) async fn look_at<'a>(
     shared: &Shared,
     counts: SmallVec<[Vec<u8>; 1]>,
+    limits: impl Iterator<Item = &'a Limit>,
 ) -> Result<(u64, Vec<Option<View>>), Error> {
     let count = counts.len();
-    let call =
-        Call { function: PEEK, keys: counts, arguments: smallvec![shared.time()], reads_only: true, repeatable: true };
+    let mut call = Call {
+        function: PEEK,
+        keys: counts,
+        arguments: smallvec![shared.time(), count.to_string().into_bytes()],
+        reads_only: true,
+        repeatable: true,
+    };
+    shared.name_helpers(&mut call, limits.map(Some).enumerate());
     let answer = shared.link.call(call).await?;
     let read = || {
         let Value::Array(answer) = &answer else { return None };
@@ -50,13 +57,15 @@ pub(crate) async fn look_at(
 
 pub(crate) async fn reset(shared: &Shared, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error> {
     let prepared = shared.prepared(shared.identity.index_of(limit), limit);
-    let call = Call {
+    let mut call = Call {
         function: RESET,
         keys: smallvec![shared.count(&prepared, key).name],
         arguments: smallvec![shared.time()],
         reads_only: false,
         repeatable: false,
     };
+    // What is there may be of another limit that had the name.
+    shared.name_helpers(&mut call, std::iter::once((0, None)));
     match shared.link.call(call).await? {
         Value::Int(said) => Ok(said == 1),
         _ => Err(unreadable(RESET)),

@@ -1,7 +1,7 @@
 //! Refunding, and renewing leases.
 
 use rebate_core::engine;
-use rebate_core::{Error, PartRefund, PartRenewal, Receipt, Refund, RefundRequest, Renewal};
+use rebate_core::{Error, Limit, Part, PartRefund, PartRenewal, Receipt, Refund, RefundRequest, Renewal};
 use redis::Value;
 use smallvec::{SmallVec, smallvec};
 
@@ -27,7 +27,7 @@ pub(crate) async fn refund(shared: &Shared, request: &RefundRequest<'_>) -> Resu
     let mut call = Call {
         function: REFUND,
         keys: SmallVec::with_capacity(parts.len()),
-        arguments: smallvec![shared.time()],
+        arguments: smallvec![shared.time(), if receipt.is_idempotent() { b"1".to_vec() } else { Vec::new() }],
         reads_only: false,
         // It names absolute totals: once more changes nothing.
         repeatable: true,
@@ -37,8 +37,17 @@ pub(crate) async fn refund(shared: &Shared, request: &RefundRequest<'_>) -> Resu
         call.arguments.push(part_argument(part.instance, part.last, part.cost, total, part.refunded));
     }
     call.keys.extend(shared.note_of(receipt));
+    shared.name_helpers(&mut call, limits_of(shared, parts.iter()));
     let answer = shared.link.call(call).await?;
     read_refund(shared, receipt, &answer).ok_or_else(|| unreadable(REFUND))
+}
+
+/// The limits of the parts whose counts are a call's first keys.
+fn limits_of<'a>(
+    shared: &'a Shared,
+    parts: impl Iterator<Item = &'a Part>,
+) -> impl Iterator<Item = (usize, Option<&'a Limit>)> {
+    parts.map(|part| shared.limit_of(part).map(|(limit, _)| limit)).enumerate()
 }
 
 fn read_refund(shared: &Shared, receipt: &Receipt, answer: &Value) -> Option<Refund> {
@@ -80,6 +89,8 @@ pub(crate) async fn renew(shared: &Shared, receipt: &Receipt) -> Result<Renewal,
         argument.extend([part.last, part.cost].into_iter().flat_map(number));
         call.arguments.push(argument);
     }
+    let asked = receipt.parts().iter().zip(&known).filter(|(_, known)| **known != Some(false)).map(|(part, _)| part);
+    shared.name_helpers(&mut call, limits_of(shared, asked));
     if call.keys.is_empty() {
         return Ok(Renewal { parts: known.iter().map(|_| PartRenewal::NotALease).collect() });
     }

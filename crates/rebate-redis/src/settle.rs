@@ -90,8 +90,9 @@ fn settle_call(
 ) -> Result<Call, Error> {
     let receipt = request.receipt;
     let takes_what_is_there = u64::from(request.shortfall == Shortfall::TakeWhatIsThere);
-    let header =
-        [receipt.charged_at().as_micros(), firsts.len() as u64, takes_what_is_there, shared.grace].map(number).concat();
+    let noted = u64::from(receipt.is_idempotent());
+    let header = [receipt.charged_at().as_micros(), firsts.len() as u64, takes_what_is_there, shared.grace, noted];
+    let header = header.map(number).concat();
     let mut call = Call {
         function: SETTLE,
         keys: SmallVec::new(),
@@ -130,6 +131,8 @@ fn settle_call(
     let home = firsts[0].part;
     call.keys.push(shared.names.top_ups(&escaped(shared.limit_name(home)?), home.key()));
     call.keys.extend(shared.note_of(receipt));
+    let limits = firsts.iter().map(|first| first.limit.as_ref().map(|(limit, ..)| limit));
+    shared.name_helpers(&mut call, limits.enumerate());
     Ok(call)
 }
 

@@ -2,16 +2,17 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use rebate_core::{
-    Clock, Error, Identity, KeyRef, Limit, LimitIndex, LimitRef, Part, Receipt, Status, SystemClock, Timestamp,
+    Algorithm, Clock, Error, Identity, KeyRef, Limit, LimitIndex, LimitRef, Part, Receipt, Status, Timestamp,
 };
 use redis::Value;
 use smallvec::{SmallVec, smallvec};
+use tokio::runtime::Handle;
 
 use crate::item::{Prepared, number};
-use crate::keys::{CountName, Names, escaped};
+use crate::keys::{CountName, DIGEST_MARK, Names, escaped};
 use crate::late::Owed;
 use crate::link::{Call, Link};
 use crate::view::{View, status};
@@ -28,14 +29,33 @@ pub(crate) struct Shared {
     prepared: RwLock<Vec<Option<Arc<Prepared>>>>,
     random: RandomState,
     drawn: AtomicU64,
+    runtime: OnceLock<Handle>,
+    /// This machine's time: nothing is decided by it.
+    local: Box<dyn Clock>,
 }
 
 impl Shared {
-    pub(crate) fn new(identity: Identity, names: Names, link: Link, clock: Option<Box<dyn Clock>>) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        names: Names,
+        link: Link,
+        clock: Option<Box<dyn Clock>>,
+        local: Box<dyn Clock>,
+    ) -> Self {
         // A caller's clock may stand still while the server's time goes on.
         let grace = if clock.is_some() { 3_600_000_000 } else { 1_000_000 };
-        let (random, drawn) = (RandomState::new(), AtomicU64::new(0));
-        Shared { identity, names, link, clock, grace, prepared: RwLock::default(), random, drawn }
+        Shared {
+            identity,
+            names,
+            link,
+            clock,
+            grace,
+            prepared: RwLock::default(),
+            random: RandomState::new(),
+            drawn: AtomicU64::new(0),
+            runtime: OnceLock::new(),
+            local,
+        }
     }
 
     /// A random identity.
@@ -64,7 +84,7 @@ impl Shared {
     /// About the time, as far as this process knows.
     pub(crate) fn about_now(&self) -> u64 {
         match &self.clock {
-            None => SystemClock.now().as_micros(),
+            None => self.local.now().as_micros(),
             Some(clock) => clock.now().as_micros(),
         }
     }
@@ -165,6 +185,39 @@ impl Shared {
         Some(status(None, limit, &self.prepared(index, limit).shape, now))
     }
 
+    /// On a cluster, names among a call's keys what lies beside counts that may be of entries: while a slot moves to another
+    /// node, the server then says so instead of answering by half of the state.
+    pub(crate) fn name_helpers<'a>(&self, call: &mut Call, counts: impl Iterator<Item = (usize, Option<&'a Limit>)>) {
+        if !self.link.is_cluster() {
+            return;
+        }
+        for (at, limit) in counts {
+            let of_entries =
+                |limit: &Limit| matches!(limit.policy().algorithm(), Algorithm::Log(_) | Algorithm::Concurrency(_));
+            let helpers: &[&[u8]] = if limit.is_none_or(of_entries) { &[b":e", b":p", b":f"] } else { &[] };
+            let long: &[&[u8]] = if call.keys[at].contains(&DIGEST_MARK) { &[b":k"] } else { &[] };
+            for helper in helpers.iter().chain(long) {
+                let name = [&call.keys[at], *helper].concat();
+                call.keys.push(name);
+            }
+        }
+    }
+
+    /// The runtime of the store's calls, for what is left to do when one is dropped elsewhere.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.runtime.get().cloned())
+    }
+
+    /// Remembers the runtime that the store is used in.
+    #[inline]
+    pub(crate) fn note_runtime(&self) {
+        if self.runtime.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let _ = self.runtime.set(runtime);
+        }
+    }
+
     /// Gives back what a late answer says was charged, as well as it can.
     pub(crate) async fn give_back_answer(&self, answer: &Value, owed: &[Owed]) {
         let states: Vec<&[u8]> = match answer {
@@ -180,7 +233,7 @@ impl Shared {
         let mut call = Call {
             function: "rebate_refund",
             keys: SmallVec::new(),
-            arguments: smallvec![self.time()],
+            arguments: smallvec![self.time(), Vec::new()],
             reads_only: false,
             repeatable: true,
         };
@@ -189,6 +242,8 @@ impl Shared {
             call.keys.push(owed.count.clone());
             call.arguments.push(part_argument(view.instance, view.last(), owed.cost, owed.cost, 0));
         }
+        let parts = call.keys.len();
+        self.name_helpers(&mut call, (0..parts).map(|at| (at, None)));
         // Nobody is left to be told. Until the server answers, the breaker keeps this short.
         let _ = self.link.call(call).await;
     }

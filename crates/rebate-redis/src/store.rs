@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use rebate_core::{
     ChargeRequest, Clock, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund,
-    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
+    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store, SystemClock,
 };
-use tokio::runtime::Handle;
 
 use crate::keys::Names;
 use crate::library::Library;
@@ -34,6 +33,8 @@ pub struct RedisStoreBuilder {
     name: String,
     prefix: String,
     clock: Option<Box<dyn Clock>>,
+    /// This machine's time, by which calendar windows are told around the server's.
+    local: Box<dyn Clock>,
 }
 
 impl RedisStore {
@@ -48,7 +49,13 @@ impl RedisStore {
 
     /// Settings to change before building.
     pub fn builder(settings: impl Into<Settings>) -> RedisStoreBuilder {
-        RedisStoreBuilder { settings: settings.into(), name: "redis".into(), prefix: "rebate".into(), clock: None }
+        RedisStoreBuilder {
+            settings: settings.into(),
+            name: "redis".into(),
+            prefix: "rebate".into(),
+            clock: None,
+            local: Box::new(SystemClock),
+        }
     }
 
     /// Whether the server answers: of a cluster, every master.
@@ -95,7 +102,7 @@ impl RedisStoreBuilder {
         let identity = Identity::new(&self.name)?;
         let names = Names::new(&self.prefix)?;
         let link = Link::new(self.settings, Arc::new(Library::new()))?;
-        Ok(RedisStore { shared: Arc::new(Shared::new(identity, names, link, self.clock)) })
+        Ok(RedisStore { shared: Arc::new(Shared::new(identity, names, link, self.clock, self.local)) })
     }
 }
 
@@ -132,9 +139,9 @@ impl Store for RedisStore {
         list::list(&self.shared, request).await
     }
 
-    /// Refunds in a task of the runtime that drops it; outside of one the receipt is lost.
+    /// Refunds in a task of the runtime that drops it; outside of one, in one of the runtime where the store was first used.
     fn hand_back(&self, receipt: Receipt) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(runtime) = self.shared.runtime() else { return };
         let shared = Arc::clone(&self.shared);
         runtime.spawn(async move {
             let totals: Vec<u64> = receipt.parts().iter().map(|part| part.cost).collect();
@@ -167,5 +174,41 @@ impl From<String> for Settings {
     /// [`Settings::url`].
     fn from(url: String) -> Self {
         Settings::url(url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rebate_core::{Limiter, ManualClock};
+    use rebate_servers::Server;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn calendar_windows_are_the_servers_though_this_machine_s_clock_is_years_off() {
+        let server = Server::start();
+        for years in [-3i64, 3] {
+            let local = ManualClock::at(SystemClock.now());
+            let off = Duration::from_secs(years.unsigned_abs() * 366 * 86_400);
+            if years < 0 {
+                local.step_back(off)
+            } else {
+                local.advance(off)
+            }
+            let mut builder = RedisStore::builder(server.url()).prefix(&format!("off{years}"));
+            builder.local = Box::new(local);
+            let limiter = Limiter::new(builder.build().expect("valid settings"));
+            let month = limiter.limit("month", "2/month").expect("valid limit");
+            let day = limiter.limit("day", "5/day in Asia/Tokyo").expect("valid limit");
+            let items = [Item::new(&month, "ada"), Item::new(&day, "ada")];
+            let receipt = limiter.charge(&month, "ada").await.expect("a server").receipt().expect("it fits");
+            assert!(receipt.charged_at().as_micros().abs_diff(SystemClock.now().as_micros()) < 3_600_000_000);
+            let several = limiter.charge_all(&items).await.expect("a server").receipt().expect("both fit");
+            assert!(several.statuses()[0].reset_after() <= Duration::from_secs(31 * 86_400));
+            assert!(several.statuses()[1].reset_after() <= Duration::from_secs(86_400));
+            assert!(limiter.charge_all(&items).await.expect("a server").denial().is_some());
+        }
     }
 }
