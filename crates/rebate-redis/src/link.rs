@@ -257,7 +257,7 @@ impl Inner {
     }
 
     async fn refreshed(&self, cluster: &Arc<Cluster>, deadline: Instant) -> Result<(), Error> {
-        let about = Circumstances { server: "a cluster".into(), reads_only: true, ambiguous: false };
+        let about = Circumstances { server: "a cluster".into(), cluster: true, reads_only: true, ambiguous: false };
         cluster.refresh(deadline).await.map_err(|failure| Trouble::Unconnected(failure).into_error(about))
     }
 
@@ -265,7 +265,12 @@ impl Inner {
     async fn read_of(&self, node: &Arc<Node>, command: &Cmd) -> Result<Value, Error> {
         let answer = node.send_until(command, false, self.deadline()).await;
         answer.map_err(|trouble| {
-            trouble.into_error(Circumstances { server: node.server(), reads_only: true, ambiguous: false })
+            trouble.into_error(Circumstances {
+                server: node.server(),
+                cluster: true,
+                reads_only: true,
+                ambiguous: false,
+            })
         })
     }
 
@@ -324,7 +329,12 @@ impl Inner {
                     (Said::NoFunction, _) => {
                         if let Err(fault) = node.load(deadline).await {
                             // Loading is no part of the call, which has not happened.
-                            let about = Circumstances { server: node.server(), reads_only: true, ambiguous };
+                            let about = Circumstances {
+                                server: node.server(),
+                                cluster: self.cluster().is_some(),
+                                reads_only: true,
+                                ambiguous,
+                            };
                             return Err(fault.into_error(about));
                         }
                     }
@@ -334,6 +344,9 @@ impl Inner {
                             // It is not who it was taken for, or the cluster is not at one.
                             node.reconnect();
                             pause = Duration::from_millis(10 << detours);
+                        } else if detours >= 2 {
+                            // While a master is replaced, two nodes may name each other.
+                            pause = Duration::from_millis(5 << detours);
                         }
                         cluster.refresh_soon();
                         (node, asking) = (next, false);
@@ -373,7 +386,9 @@ impl Inner {
                 Err(next) => trouble = next,
             }
         }
-        Err(trouble.into_error(Circumstances { server: node.server(), reads_only: request.reads_only, ambiguous }))
+        let cluster = self.cluster().is_some();
+        let about = Circumstances { server: node.server(), cluster, reads_only: request.reads_only, ambiguous };
+        Err(trouble.into_error(about))
     }
 }
 

@@ -109,6 +109,8 @@ fn redirect(detail: &str) -> Option<(u16, String, u16)> {
 /// Who was asked, and what is known of the call.
 pub(super) struct Circumstances {
     pub(super) server: String,
+    /// Whether the settings name a cluster.
+    pub(super) cluster: bool,
     pub(super) reads_only: bool,
     /// An earlier sending of the same call may have happened.
     pub(super) ambiguous: bool,
@@ -130,7 +132,7 @@ impl Trouble {
     /// The error that the caller gets, who will see no more of the call.
     #[cold]
     pub(super) fn into_error(self, about: Circumstances) -> Error {
-        let Circumstances { server, reads_only, ambiguous } = about;
+        let Circumstances { server, cluster, reads_only, ambiguous } = about;
         let certainly_not = |text: String| Error::unavailable(format!("Redis at {server}: {text}"), ambiguous);
         let maybe = |text: String| Error::unavailable(format!("Redis at {server}: {text}"), !reads_only);
         match self {
@@ -172,6 +174,9 @@ impl Trouble {
                     "CLUSTERDOWN" => certainly_not(format!("the cluster does not serve this key now ({shown})")),
                     "TRYAGAIN" => {
                         certainly_not("keys are being moved between nodes (TRYAGAIN): try again later".into())
+                    }
+                    "MOVED" | "ASK" if cluster => {
+                        certainly_not("the cluster's nodes keep naming each other for this key: try again later".into())
                     }
                     "MOVED" | "ASK" => certainly_not(
                         "it is a node of a cluster: give its address as redis+cluster://host:port, not redis://".into(),
