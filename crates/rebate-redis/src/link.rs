@@ -150,6 +150,11 @@ impl Link {
     ///
     /// No node of the cluster tells its layout.
     pub(crate) async fn nodes(&self) -> Result<usize, Error> {
+        in_runtime()?;
+        // Asked anew: by what was so a while ago a node would be left out.
+        if let Servers::Cluster(cluster) = &self.0.servers {
+            self.0.refreshed(cluster, self.0.deadline()).await?;
+        }
         Ok(self.0.masters().await?.len())
     }
 

@@ -73,16 +73,19 @@ impl Cluster {
         }
     }
 
-    /// The masters that have slots, in the order of their addresses.
+    /// The masters that have slots, in the order of the first slot of each: a replica that takes over stands where its
+    /// master stood.
     pub(super) fn masters(&self) -> Vec<Arc<Node>> {
         let layout = self.layout();
-        let mut serving = vec![false; layout.nodes.len()];
-        for place in &layout.slots {
-            if let Some(serving) = serving.get_mut(usize::from(*place)) {
-                *serving = true;
+        let mut listed = vec![false; layout.nodes.len()];
+        let mut masters = Vec::new();
+        for place in layout.slots.iter().map(|&place| usize::from(place)) {
+            if listed.get(place) == Some(&false) {
+                listed[place] = true;
+                masters.push(Arc::clone(&layout.nodes[place]));
             }
         }
-        layout.nodes.iter().zip(serving).filter(|(_, serving)| *serving).map(|(node, _)| Arc::clone(node)).collect()
+        masters
     }
 
     fn layout(&self) -> Arc<Layout> {
