@@ -124,7 +124,7 @@ impl<C: Clock> MemoryStore<C> {
     /// Charges what is not in the table.
     #[cold]
     #[inline(never)]
-    fn charge_apart(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
+    pub(crate) fn charge_apart(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
         if let ChargeRequest { items: [item], idempotency: None } = request
             && let Some(decision) = self.charge_new(item)
         {
@@ -134,12 +134,6 @@ impl<C: Clock> MemoryStore<C> {
         if request.items.len() > MAX_ITEMS {
             let error = Error::invalid(format!("a charge of {} limits; at most {MAX_ITEMS}", request.items.len()));
             *answer = Some(Err(error));
-            return;
-        }
-        if request.idempotency.is_none()
-            && let Some(several) = self.charge_several(request.items)
-        {
-            *answer = Some(several);
             return;
         }
         *answer = Some(self.or_after_making_space(|| {
@@ -332,7 +326,7 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
                 let items = [*item];
                 self.charge_apart(&ChargeRequest { items: &items, idempotency: None }, &mut answer);
             }
-            _ => self.charge_apart(request, &mut answer),
+            _ => return self.charge_many(request),
         }
         answer.unwrap_or_else(|| Err(self.shared.budget.full()))
     }
