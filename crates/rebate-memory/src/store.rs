@@ -12,7 +12,7 @@ use rebate_core::{
     LimitIndex, LimitRef, ListRequest, MAX_WINDOW, PackedKey, Page, Part, PartRefund, Receipt, Refund, RefundRequest,
     Renewal, SettleReply, SettleRequest, Statuses, SyncStore, Timestamp, pack,
 };
-use smallvec::smallvec;
+use smallvec::SmallVec;
 
 use crate::budget::Budget;
 use crate::charge::{ChargeEntry, Outcome, refund_level, refund_window};
@@ -255,7 +255,7 @@ impl<C: Clock> MemoryStore<C> {
     /// Refunds one part whose count lies in the table and still fits an entry afterwards; `None` when
     /// the engine must do it.
     #[inline]
-    fn refund_in_table(&self, receipt: &Receipt, total: u64) -> Option<Refund> {
+    fn refund_in_table(&self, receipt: &Receipt, total: u64) -> Option<PartRefund> {
         let [part] = receipt.parts() else { return None };
         if receipt.is_idempotent() {
             return None;
@@ -297,13 +297,11 @@ impl<C: Clock> MemoryStore<C> {
             Some(status) => status,
             None => Held::peek(None, shared.identity.limit(index)?, now),
         };
-        Some(Refund {
-            parts: smallvec![PartRefund {
-                given_back: returned.now,
-                in_all: returned.in_all.max(part.refunded),
-                expired: returned.expired,
-                status: Some(status),
-            }],
+        Some(PartRefund {
+            given_back: returned.now,
+            in_all: returned.in_all.max(part.refunded),
+            expired: returned.expired,
+            status: Some(status),
         })
     }
 }
@@ -337,7 +335,7 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
             && receipt.is_of(&self.shared.identity)
             && let Some(answer) = self.refund_in_table(receipt, *total)
         {
-            return Ok(answer);
+            return Ok(Refund { parts: SmallVec::from_buf([answer]) });
         }
         self.or_after_making_space(|| {
             let (mut locked, now) = self.lock(keys_of(receipt));
