@@ -6,7 +6,7 @@ use rebate_core::{Error, Identity, KeyRef, LimitRef, Part};
 use smallvec::SmallVec;
 
 use crate::shard::{BESIDE_BYTES, Kept, Shard, Shared, bytes_of_key};
-use crate::store::Shards;
+use crate::shards::Shards;
 use crate::sync::MutexGuard;
 
 /// Shards that are locked, and their numbers.
