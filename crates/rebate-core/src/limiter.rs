@@ -345,26 +345,26 @@ fn first(statuses: Statuses) -> Result<Status, Error> {
 
 #[inline]
 fn whole(receipt: &Receipt) -> SmallVec<[u64; 4]> {
-    receipt.parts.iter().map(|part| part.cost).collect()
+    receipt.parts().iter().map(|part| part.cost).collect()
 }
 
 fn each(receipt: &Receipt, total: u64) -> SmallVec<[u64; 4]> {
-    receipt.parts.iter().map(|_| total).collect()
+    receipt.parts().iter().map(|_| total).collect()
 }
 
 fn first_parts(receipt: &Receipt, cost: u64) -> SmallVec<[u64; 4]> {
-    receipt.parts.iter().filter(|part| part.tops_up.is_none()).map(|_| cost).collect()
+    receipt.parts().iter().filter(|part| part.tops_up.is_none()).map(|_| cost).collect()
 }
 
 #[inline]
 fn note_refund(receipt: &mut Receipt, answer: &Refund) {
     let answered = |(part, answer): (&mut Part, &PartRefund)| part.refunded = part.refunded.max(answer.in_all);
-    receipt.parts.iter_mut().zip(&answer.parts).for_each(answered);
+    receipt.parts_mut().iter_mut().zip(&answer.parts).for_each(answered);
 }
 
 fn note_settlement(receipt: &mut Receipt, reply: SettleReply) -> Settlement {
     if matches!(reply.settlement, Settlement::Settled(_)) {
-        receipt.parts = reply.parts.into();
+        receipt.set_parts(reply.parts);
     }
     reply.settlement
 }

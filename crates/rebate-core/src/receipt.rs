@@ -5,7 +5,6 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use crate::decision::Status;
-use crate::few::Few;
 use crate::key::{Key, KeyRef};
 use crate::limit::Identity;
 use crate::marks::Units;
@@ -18,12 +17,35 @@ use crate::time::Timestamp;
 /// too. It can be written as a [token](crate::Limiter::token) and read in another process.
 #[must_use = "without its receipt a charge cannot be refunded"]
 pub struct Receipt {
-    pub(crate) parts: Few<Part>,
+    body: Body,
     /// The tag of the [registry](crate::Registry) that the parts' indexes belong to.
     pub(crate) store: u64,
     pub(crate) charged_at: Timestamp,
-    pub(crate) statuses: Few<Status>,
     pub(crate) idempotency: Option<Box<IdempotencyNote>>,
+}
+
+/// Parts and statuses: one of each in place, which is moved at little cost, or more in one piece on the heap.
+enum Body {
+    One([Part; 1], [Status; 1]),
+    More(Box<More>),
+}
+
+#[derive(Default)]
+struct More {
+    parts: SmallVec<[Part; 3]>,
+    statuses: SmallVec<[Status; 3]>,
+}
+
+impl Body {
+    fn new(parts: SmallVec<[Part; 1]>, statuses: SmallVec<[Status; 1]>) -> Self {
+        match (parts.into_inner(), statuses.into_inner()) {
+            (Ok(part), Ok(status)) => Body::One(part, status),
+            (parts, statuses) => Body::More(Box::new(More {
+                parts: parts.map_or_else(SmallVec::from_iter, SmallVec::from_iter),
+                statuses: statuses.map_or_else(SmallVec::from_iter, SmallVec::from_iter),
+            })),
+        }
+    }
 }
 
 /// What a receipt must say of its idempotency key, so that a full refund frees it.
@@ -69,24 +91,63 @@ impl Receipt {
     /// For those who write stores: a receipt of `parts`, whose indexes belong to the registry with
     /// the tag `store`.
     pub fn new(store: u64, charged_at: Timestamp, parts: SmallVec<[Part; 1]>, statuses: SmallVec<[Status; 1]>) -> Self {
-        Receipt { parts: parts.into(), store, charged_at, statuses: statuses.into(), idempotency: None }
+        Receipt { body: Body::new(parts, statuses), store, charged_at, idempotency: None }
     }
 
     /// The same for one part and its status, on a store's fastest path.
     #[inline(always)]
     pub fn of_one(store: u64, charged_at: Timestamp, part: Part, status: Status) -> Self {
-        Receipt { parts: Few::one(part), store, charged_at, statuses: Few::one(status), idempotency: None }
+        Receipt { body: Body::One([part], [status]), store, charged_at, idempotency: None }
+    }
+
+    /// The same for `count` parts and their statuses, told by their places.
+    #[inline(always)]
+    pub fn of_more(
+        store: u64,
+        charged_at: Timestamp,
+        count: usize,
+        part: impl Fn(usize) -> Part,
+        status: impl Fn(usize) -> Status,
+    ) -> Self {
+        // Filled where it lies: it is large.
+        let mut more = Box::<More>::default();
+        for place in 0..count {
+            more.parts.push(part(place));
+            more.statuses.push(status(place));
+        }
+        Receipt { body: Body::More(more), store, charged_at, idempotency: None }
     }
 
     /// The parts: one for each limit and key charged, then one for each top-up.
+    #[inline]
     pub fn parts(&self) -> &[Part] {
-        &self.parts
+        match &self.body {
+            Body::One(part, _) => part,
+            Body::More(more) => &more.parts,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn parts_mut(&mut self) -> &mut [Part] {
+        match &mut self.body {
+            Body::One(part, _) => part,
+            Body::More(more) => &mut more.parts,
+        }
+    }
+
+    /// The same receipt with other parts.
+    pub(crate) fn set_parts(&mut self, parts: SmallVec<[Part; 1]>) {
+        let statuses = self.statuses().iter().copied().collect();
+        self.body = Body::new(parts, statuses);
     }
 
     /// Quota, remaining and reset of each limit right after the charge. Empty in a receipt read from
     /// a token.
     pub fn statuses(&self) -> &[Status] {
-        &self.statuses
+        match &self.body {
+            Body::One(_, status) => status,
+            Body::More(more) => &more.statuses,
+        }
     }
 
     /// When it was charged, by the store's clock.
@@ -129,12 +190,12 @@ impl Receipt {
 
     /// Units charged, over all parts.
     pub fn cost(&self) -> u64 {
-        self.parts.iter().map(|part| part.cost).fold(0, u64::saturating_add)
+        self.parts().iter().map(|part| part.cost).fold(0, u64::saturating_add)
     }
 
     /// Units given back, over all parts, as far as this receipt has heard.
     pub fn refunded(&self) -> u64 {
-        self.parts.iter().map(|part| part.refunded).fold(0, u64::saturating_add)
+        self.parts().iter().map(|part| part.refunded).fold(0, u64::saturating_add)
     }
 }
 
@@ -155,7 +216,7 @@ impl fmt::Debug for Receipt {
     /// Neither keys nor what a token is made of: a receipt is a bearer credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receipt")
-            .field("parts", &self.parts)
+            .field("parts", &self.parts())
             .field("charged_at", &self.charged_at)
             .field("replay", &self.is_replay())
             .finish_non_exhaustive()

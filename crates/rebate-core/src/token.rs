@@ -79,8 +79,8 @@ pub(crate) fn write(identity: &Identity, signing: &Signing, receipt: &Receipt) -
             write_text(&mut body, &note.key);
         }
     }
-    for (at, part) in receipt.parts.iter().enumerate() {
-        write_part(&mut body, identity, part, at + 1 < receipt.parts.len())?;
+    for (at, part) in receipt.parts().iter().enumerate() {
+        write_part(&mut body, identity, part, at + 1 < receipt.parts().len())?;
     }
     let mut bytes = Vec::with_capacity(body.len() + 24);
     write_text(&mut bytes, &body);

@@ -29,6 +29,7 @@ mod entry;
 mod locked;
 mod several;
 mod shard;
+mod shards;
 mod store;
 mod sync;
 mod table;

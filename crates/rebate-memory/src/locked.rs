@@ -6,8 +6,20 @@ use rebate_core::{Error, Identity, KeyRef, LimitRef, Part};
 use smallvec::SmallVec;
 
 use crate::shard::{BESIDE_BYTES, Kept, Shard, Shared, bytes_of_key};
-use crate::store::Shards;
+use crate::shards::Shards;
 use crate::sync::MutexGuard;
+
+/// Shards that are locked, and their numbers.
+pub(crate) type LockedShards<'a> = [(usize, MutexGuard<'a, Shard>)];
+
+/// A shard that is locked.
+#[inline]
+pub(crate) fn shard_of<'l>(locked: &'l mut LockedShards<'_>, number: usize) -> &'l mut Shard {
+    match locked.iter_mut().find(|(locked, _)| *locked == number) {
+        Some((_, shard)) => shard,
+        None => unreachable!("the shards of all keys of a request are locked"),
+    }
+}
 
 /// The locked shards of one request, in the order of their numbers.
 ///
@@ -63,12 +75,13 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// A shard that is locked.
-    pub(crate) fn shard(&mut self, number: usize) -> &mut Shard {
-        match self.guards.iter_mut().find(|(locked, _)| *locked == number) {
-            Some((_, shard)) => shard,
-            None => unreachable!("the shards of all keys of a request are locked"),
-        }
+    fn shard(&mut self, number: usize) -> &mut Shard {
+        shard_of(&mut self.guards, number)
+    }
+
+    /// The shards.
+    pub(crate) fn guards(&mut self) -> &mut LockedShards<'a> {
+        &mut self.guards
     }
 
     fn with<T>(&mut self, key: KeyRef<'_>, act: impl FnOnce(&Shared, &mut Shard, crate::shard::Hashed) -> T) -> T {

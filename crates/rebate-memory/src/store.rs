@@ -1,8 +1,6 @@
 //! The store: the fast path for one count in a table entry, and the engine for the rest.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::panic::RefUnwindSafe;
 use std::time::Duration;
 
 use rebate_core::algorithm::Grant;
@@ -12,7 +10,7 @@ use rebate_core::{
     LimitIndex, LimitRef, ListRequest, MAX_WINDOW, PackedKey, Page, Part, PartRefund, Receipt, Refund, RefundRequest,
     Renewal, SettleReply, SettleRequest, Statuses, SyncStore, Timestamp, pack,
 };
-use smallvec::smallvec;
+use smallvec::SmallVec;
 
 use crate::budget::Budget;
 use crate::charge::{ChargeEntry, Outcome, refund_level, refund_window};
@@ -20,8 +18,8 @@ use crate::clock::FastClock;
 use crate::entry::Entry;
 use crate::locked::Locked;
 use crate::shard::{Shard, Shared, home_hash, next_random};
-use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::table::{Slot, home};
+use crate::shards::Shards;
+use crate::table::Slot;
 
 /// Keeps counts in this process.
 ///
@@ -100,7 +98,7 @@ impl<C: Clock> MemoryStoreBuilder<C> {
         }
         let shared =
             Shared { identity, budget: Budget::new(self.cap), hasher: foldhash::fast::RandomState::default(), kept };
-        Ok(MemoryStore { shared, shards: Shards::new(shards_for(self.cap)), clock: self.clock })
+        Ok(MemoryStore { shared, shards: Shards::new(self.cap), clock: self.clock })
     }
 }
 
@@ -124,7 +122,7 @@ impl<C: Clock> MemoryStore<C> {
     /// Charges what is not in the table.
     #[cold]
     #[inline(never)]
-    fn charge_apart(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
+    pub(crate) fn charge_apart(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
         if let ChargeRequest { items: [item], idempotency: None } = request
             && let Some(decision) = self.charge_new(item)
         {
@@ -134,12 +132,6 @@ impl<C: Clock> MemoryStore<C> {
         if request.items.len() > MAX_ITEMS {
             let error = Error::invalid(format!("a charge of {} limits; at most {MAX_ITEMS}", request.items.len()));
             *answer = Some(Err(error));
-            return;
-        }
-        if request.idempotency.is_none()
-            && let Some(several) = self.charge_several(request.items)
-        {
-            *answer = Some(several);
             return;
         }
         *answer = Some(self.or_after_making_space(|| {
@@ -261,7 +253,7 @@ impl<C: Clock> MemoryStore<C> {
     /// Refunds one part whose count lies in the table and still fits an entry afterwards; `None` when
     /// the engine must do it.
     #[inline]
-    fn refund_in_table(&self, receipt: &Receipt, total: u64) -> Option<Refund> {
+    fn refund_in_table(&self, receipt: &Receipt, total: u64) -> Option<PartRefund> {
         let [part] = receipt.parts() else { return None };
         if receipt.is_idempotent() {
             return None;
@@ -303,13 +295,11 @@ impl<C: Clock> MemoryStore<C> {
             Some(status) => status,
             None => Held::peek(None, shared.identity.limit(index)?, now),
         };
-        Some(Refund {
-            parts: smallvec![PartRefund {
-                given_back: returned.now,
-                in_all: returned.in_all.max(part.refunded),
-                expired: returned.expired,
-                status: Some(status),
-            }],
+        Some(PartRefund {
+            given_back: returned.now,
+            in_all: returned.in_all.max(part.refunded),
+            expired: returned.expired,
+            status: Some(status),
         })
     }
 }
@@ -332,7 +322,7 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
                 let items = [*item];
                 self.charge_apart(&ChargeRequest { items: &items, idempotency: None }, &mut answer);
             }
-            _ => self.charge_apart(request, &mut answer),
+            _ => return self.charge_many(request),
         }
         answer.unwrap_or_else(|| Err(self.shared.budget.full()))
     }
@@ -343,7 +333,7 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
             && receipt.is_of(&self.shared.identity)
             && let Some(answer) = self.refund_in_table(receipt, *total)
         {
-            return Ok(answer);
+            return Ok(Refund { parts: SmallVec::from_buf([answer]) });
         }
         self.or_after_making_space(|| {
             let (mut locked, now) = self.lock(keys_of(receipt));
@@ -418,99 +408,6 @@ impl<C: Clock> fmt::Debug for MemoryStore<C> {
             .field("capacity_bytes", &self.capacity_bytes())
             .finish_non_exhaustive()
     }
-}
-
-/// The shards, each on cache lines of its own.
-pub(crate) struct Shards {
-    shards: Box<[Padded]>,
-}
-
-/// All that a charge needs of it is on its first cache line.
-#[repr(C, align(128))]
-pub(crate) struct Padded {
-    /// Where the table and its tags lie and how long it is, for prefetching before the lock is had. Each may
-    /// be stale, or of another table.
-    entries: AtomicUsize,
-    tags: AtomicUsize,
-    capacity: AtomicUsize,
-    shard: Mutex<Shard>,
-}
-
-/// The lock does not poison, and need not: none of the caller's code runs while a shard is half changed.
-/// Of it only the clock is read under a lock, before anything is.
-impl RefUnwindSafe for Padded {}
-
-impl Shards {
-    fn new(count: usize) -> Self {
-        let seeds = RandomState::new();
-        let shards = (0..count).map(|number| Padded {
-            entries: AtomicUsize::new(0),
-            tags: AtomicUsize::new(0),
-            capacity: AtomicUsize::new(0),
-            shard: Mutex::new(Shard::new(seeds.hash_one(number))),
-        });
-        Shards { shards: shards.collect() }
-    }
-
-    fn len(&self) -> usize {
-        self.shards.len()
-    }
-
-    /// The shard of a key's hash.
-    #[inline]
-    pub(crate) fn number(&self, hash: u64) -> usize {
-        hash as usize & (self.shards.len() - 1)
-    }
-
-    #[inline(always)]
-    pub(crate) fn of(&self, hash: u64) -> &Padded {
-        &self.shards[self.number(hash)]
-    }
-
-    #[inline]
-    pub(crate) fn lock(&self, number: usize) -> MutexGuard<'_, Shard> {
-        self.shards[number].shard.lock()
-    }
-
-    /// Tells where the table lies after it may have moved.
-    #[inline]
-    pub(crate) fn note_table(&self, number: usize, shard: &Shard) {
-        let padded = &self.shards[number];
-        let (entries, tags) = shard.table.addresses();
-        padded.entries.store(entries, Ordering::Relaxed);
-        padded.tags.store(tags, Ordering::Relaxed);
-        padded.capacity.store(shard.table.capacity(), Ordering::Relaxed);
-    }
-}
-
-impl Padded {
-    /// Asks for the cache lines of a hash's tags and of where its entry probably lies, while the clock is read
-    /// and the lock taken.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        let slot = home(hash, self.capacity.load(Ordering::Relaxed));
-        prefetch_line(self.tags.load(Ordering::Relaxed).wrapping_add(slot));
-        prefetch_line(self.entries.load(Ordering::Relaxed).wrapping_add(slot * size_of::<Entry>()));
-    }
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline]
-#[allow(unsafe_code)]
-fn prefetch_line(address: usize) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch reads nothing that the program can see and faults on no address. Measured: a
-    // charge over a million keys takes a third less.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(address)) }
-}
-
-#[cfg(any(not(target_arch = "x86_64"), miri))]
-fn prefetch_line(_address: usize) {}
-
-/// So many shards that a table stays small enough to grow in a fraction of a millisecond, and a small
-/// cap is not eaten up by their first slots.
-fn shards_for(cap: usize) -> usize {
-    (cap / (1 << 16)).clamp(1, 256).next_power_of_two().min(256)
 }
 
 fn keys_of(receipt: &Receipt) -> impl Iterator<Item = KeyRef<'_>> {

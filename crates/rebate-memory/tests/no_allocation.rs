@@ -1,4 +1,5 @@
-//! A charge of a key that was seen before allocates nothing, nor does its refund.
+//! A charge of a key that was seen before allocates nothing, nor does its refund. A receipt of several limits
+//! is one piece on the heap: in place it would make every decision larger to move.
 //!
 //! An entry holds one run of refunded units; a second one, apart from the first, moves the count to where
 //! it can have more, which does allocate.
@@ -6,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use rebate_core::{Decision, Limiter, Receipt};
+use rebate_core::{Decision, Item, Limit, Limiter, Receipt};
 use rebate_memory::MemoryStore;
 
 /// Counts the allocations of each thread.
@@ -84,6 +85,32 @@ fn charges_and_refunds_of_known_keys_allocate_nothing() {
                 limiter.reset_now(&limit, key).expect("no trouble");
                 drop(admitted(limiter.charge_now(&limit, key).expect("no trouble")));
             }
+        }
+    }
+}
+
+#[test]
+fn denials_by_two_or_three_limits_allocate_nothing_and_receipts_of_theirs_once() {
+    for policies in
+        [&["3/day", "4/week"][..], &["4/day sliding", "9/day burst 3"], &["9/day burst 4", "3/day", "4/week"]]
+    {
+        for key in ["user:42", "user:42-of-23-bytes-in."] {
+            let limiter = Limiter::new(MemoryStore::new());
+            let limit = |(at, policy): (usize, &&str)| limiter.limit(&format!("limit-{at}"), policy).expect("a limit");
+            let limits: Vec<Limit> = policies.iter().enumerate().map(limit).collect();
+            let items: Vec<Item<'_>> = limits.iter().map(|limit| Item::new(limit, key)).collect();
+            drop(admitted(limiter.charge_all_now(&items).expect("no trouble")));
+
+            for _ in 0..2 {
+                let (count, decision) = allocations(|| limiter.charge_all_now(&items).expect("no trouble"));
+                assert_eq!(count, 1, "{policies:?}: an admitted charge of {} bytes", key.len());
+                assert_eq!(admitted(decision).parts().len(), policies.len());
+            }
+            // One denies, the others would admit it.
+            let (count, decision) = allocations(|| limiter.charge_all_now(&items).expect("no trouble"));
+            assert_eq!(count, 0, "{policies:?}: a denied charge of {} bytes", key.len());
+            let denial = decision.denial().expect("denied");
+            assert_eq!((denial.statuses().len(), denial.violated().count()), (policies.len(), 1));
         }
     }
 }

@@ -87,7 +87,7 @@ pub fn charge(
         let note = Note {
             expires_at: now.as_micros() + micros(idempotency.lifetime),
             charged_at: now,
-            parts: receipt.parts.iter().cloned().collect(),
+            parts: receipt.parts().iter().cloned().collect(),
         };
         counts.put_note(scope, idempotency.key, Some(note));
         receipt.idempotency = Some(note_of(scope.into(), idempotency, false));

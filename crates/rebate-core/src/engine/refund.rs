@@ -19,15 +19,15 @@ use crate::time::Timestamp;
 pub fn refund(counts: &mut impl Counts, request: &RefundRequest<'_>, now: Timestamp) -> Result<Refund, Error> {
     let receipt = request.receipt;
     check_receipt(counts.identity(), receipt)?;
-    if request.totals.len() != receipt.parts.len() {
+    if request.totals.len() != receipt.parts().len() {
         return Err(Error::invalid(format!(
             "{} totals for a receipt of {} parts; give one for each",
             request.totals.len(),
-            receipt.parts.len()
+            receipt.parts().len()
         )));
     }
     let mut parts: SmallVec<[PartRefund; 1]> = SmallVec::new();
-    for (part, &total) in receipt.parts.iter().zip(request.totals) {
+    for (part, &total) in receipt.parts().iter().zip(request.totals) {
         let returned = give_back(counts, part, total, now);
         parts.push(PartRefund {
             given_back: returned.now,
@@ -37,7 +37,7 @@ pub fn refund(counts: &mut impl Counts, request: &RefundRequest<'_>, now: Timest
         });
     }
     // Only now: parts may be of one count, where one tops up another.
-    for (at, (part, answer)) in receipt.parts.iter().zip(&mut parts).enumerate() {
+    for (at, (part, answer)) in receipt.parts().iter().zip(&mut parts).enumerate() {
         answer.status = status_of_part(counts, part, now).map(|status| status.of_item(at, None));
     }
     note_refunds(counts, receipt, parts.iter().map(|part| part.in_all));
@@ -72,7 +72,7 @@ pub(super) fn note_refunds(counts: &mut impl Counts, receipt: &Receipt, in_all: 
     let Some(idempotency) = &receipt.idempotency else { return };
     let scope = idempotency.scope.as_ref();
     let Some(mut note) = counts.take_note(scope, &idempotency.key) else { return };
-    let billed_this = match (note.parts.first(), receipt.parts.first()) {
+    let billed_this = match (note.parts.first(), receipt.parts().first()) {
         (Some(noted), Some(part)) => (noted.instance, noted.last) == (part.instance, part.last),
         _ => false,
     };

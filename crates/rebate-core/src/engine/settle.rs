@@ -44,7 +44,8 @@ pub fn settle(
 ) -> Result<SettleReply, Error> {
     let receipt = request.receipt;
     check_receipt(counts.identity(), receipt)?;
-    let (firsts, own_top_ups): (Vec<&Part>, Vec<&Part>) = receipt.parts.iter().partition(|part| part.tops_up.is_none());
+    let (firsts, own_top_ups): (Vec<&Part>, Vec<&Part>) =
+        receipt.parts().iter().partition(|part| part.tops_up.is_none());
     let Some(&first) = firsts.first().filter(|_| firsts.len() == request.costs.len()) else {
         return Err(Error::invalid(format!(
             "{} true costs for a receipt of {} charged parts; give one for each",
