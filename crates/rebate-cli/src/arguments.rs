@@ -6,19 +6,30 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use rebate::{Limit, Policy};
 
+use crate::peek::{self, CountArguments, PeekArguments};
+use crate::refund::{self, RefundArguments};
+use crate::replay;
 use crate::replay::parse::{Format, KeyField, TimeUnit};
 use crate::replay::refunds::StatusSet;
 use crate::replay::smallest::Tolerance;
-use crate::replay::{self, Trouble};
+use crate::status::{self, StatusArguments};
+use crate::trouble::Trouble;
 
 /// What the program's exit status means, as its help says.
 pub const EXIT_STATUS: &str = "\
 Exit status: 0 when the report was written, however many requests it says were denied; 1 when the log could not be \
 read to its end, or with --strict when a line of it could not; 2 when the command line is wrong.";
 
-/// Tries rate limits on real traffic.
+const STORE_EXIT_STATUS: &str = "\
+Exit status: 0 when it was done; 1 when the store is in trouble; 2 when the command line is wrong.";
+
+const REFUND_EXIT_STATUS: &str = "\
+Exit status: 0 when it was done, also when nothing was left to give back or it has expired; 1 when the store is in \
+trouble: the same again does no harm; 2 when the command line or the token is wrong.";
+
+/// Tries rate limits on real traffic, and looks after those in force.
 #[derive(Debug, Parser)]
-#[command(name = "rebate", version, about, after_help = EXIT_STATUS, max_term_width = 110)]
+#[command(name = "rebate", version, about, max_term_width = 110)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +39,18 @@ pub struct Arguments {
 enum Command {
     /// Replays an access log against limits and reports who would have been turned away
     Replay(Box<ReplayArguments>),
+    /// Lists who has used how much of which limit, from a store in use
+    #[command(after_help = STORE_EXIT_STATUS)]
+    Status(StatusArguments),
+    /// Gives back what a receipt's token says was charged
+    #[command(after_help = REFUND_EXIT_STATUS)]
+    Refund(RefundArguments),
+    /// Tells how much of a limit one key has used
+    #[command(after_help = STORE_EXIT_STATUS)]
+    Peek(PeekArguments),
+    /// Forgets what one key has used of a limit; its receipts expire
+    #[command(after_help = STORE_EXIT_STATUS)]
+    Reset(CountArguments),
 }
 
 const EXAMPLES: &str = "\
@@ -121,16 +144,20 @@ impl ReplayArguments {
 /// Runs the program on the process's arguments.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match &arguments.command {
-        Command::Replay(arguments) => check(arguments).and_then(|()| replay::run(arguments)),
+    let (name, outcome) = match &arguments.command {
+        Command::Replay(arguments) => ("replay", check(arguments).and_then(|()| replay::run(arguments))),
+        Command::Status(arguments) => ("status", status::run(arguments)),
+        Command::Refund(arguments) => ("refund", refund::run(arguments)),
+        Command::Peek(arguments) => ("peek", peek::peek(arguments)),
+        Command::Reset(arguments) => ("reset", peek::reset(arguments)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Trouble::Usage(text)) => {
-            eprintln!("error: {text}\n\nFor more information, try 'rebate replay --help'.");
+            eprintln!("error: {text}\n\nFor more information, try 'rebate {name} --help'.");
             ExitCode::from(2)
         }
-        Err(Trouble::Log(text)) => {
+        Err(Trouble::Failed(text)) => {
             eprintln!("error: {text}");
             ExitCode::FAILURE
         }

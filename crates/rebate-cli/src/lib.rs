@@ -6,7 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod peek;
+mod refund;
 mod replay;
+mod show;
+mod status;
+mod store;
+mod trouble;
 
 pub use arguments::{Arguments, EXIT_STATUS, run};
 pub use replay::parse::{BadLine, Format, KeyField, LineParser, ParsedLine, Shape, TimeUnit, parse_line};

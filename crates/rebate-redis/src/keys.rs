@@ -85,15 +85,24 @@ impl Names {
 
     /// Whose count has this name, if it is one of the limit's; [`None`] in the second place where the name holds a digest.
     pub(crate) fn read_count(&self, name: &[u8], limit: &[u8]) -> Option<Option<Key>> {
+        let (of, key) = self.read_any_count(name)?;
+        (of == limit).then_some(key)
+    }
+
+    /// The escaped name of the limit whose count has this name, and whose count it is: [`None`] in the second place where
+    /// the name holds a digest.
+    pub(crate) fn read_any_count<'a>(&self, name: &'a [u8]) -> Option<(&'a [u8], Option<Key>)> {
         let rest = name.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
         let (tag, rest) = rest.split_at(rest.iter().position(|&byte| byte == b'}')?);
-        let rest = rest.strip_prefix(b"}:c:")?.strip_prefix(limit)?;
+        let rest = rest.strip_prefix(b"}:c:")?;
         let (kind, tag) = tag.split_first()?;
-        match (kind, rest) {
-            (b'k', b"") => Some(unescape(tag).map(|key| Key::new(KeyRef::from(&key)))),
-            (b'g', [b':', key @ ..]) if !key.contains(&b':') => {
+        let mut texts = rest.split(|&byte| byte == b':');
+        // What has more texts than these is a count's helper.
+        match (kind, texts.next()?, texts.next(), texts.next()) {
+            (b'k', limit, None, None) => Some((limit, unescape(tag).map(|key| Key::new(KeyRef::from(&key))))),
+            (b'g', limit, Some(key), None) => {
                 let both = unescape(tag).zip(unescape(key));
-                Some(both.map(|(group, key)| Key::new(KeyRef::in_group(&group, &key))))
+                Some((limit, both.map(|(group, key)| Key::new(KeyRef::in_group(&group, &key)))))
             }
             _ => None,
         }
@@ -264,6 +273,7 @@ mod tests {
                 };
                 let name = names().count(&limit_name, key_ref).name;
                 prop_assert_eq!(names().read_count(&name, &limit_name), Some(Some(Key::new(key_ref))));
+                prop_assert_eq!(names().read_any_count(&name), Some((&limit_name[..], Some(Key::new(key_ref)))));
                 for helper in ["", ":e", ":p", ":f", ":k"] {
                     let name = [&name[..], helper.as_bytes()].concat();
                     let place = (limit.clone(), group.clone(), key.clone(), helper);

@@ -17,4 +17,5 @@ mod store;
 mod view;
 
 pub use link::{Connection, Settings};
+pub use list::{CountsPage, ListedCount};
 pub use store::{RedisStore, RedisStoreBuilder};

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use rebate_core::{
-    ChargeRequest, Clock, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund,
+    ChargeRequest, Clock, Cursor, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund,
     RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store, SystemClock,
 };
 
 use crate::keys::Names;
 use crate::library::Library;
 use crate::link::{Link, Settings};
+use crate::list::CountsPage;
 use crate::shared::Shared;
 use crate::{charge, list, look, refund, settle};
 
@@ -73,6 +74,16 @@ impl RedisStore {
     /// [`Error::is_unavailable`].
     pub async fn limits(&self) -> Result<Vec<Limit>, Error> {
         list::limits(&self.shared).await
+    }
+
+    /// One step through the server's keys, after where the last one ended, that lists the counts of all of `limits` at
+    /// once: for operators' tools, which pace themselves. The server looks at about `step` keys, at least 1; with a few
+    /// dozen nobody waits for it. As in any listing a count may come twice.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`].
+    pub async fn list_all(&self, limits: &[Limit], after: Option<Cursor>, step: usize) -> Result<CountsPage, Error> {
+        list::list_all(&self.shared, limits, after, step).await
     }
 }
 

@@ -6,4 +6,6 @@ pub use rebate_core::*;
 #[cfg(feature = "memory")]
 pub use rebate_memory::{FastClock, MemoryStore, MemoryStoreBuilder};
 #[cfg(feature = "redis")]
-pub use rebate_redis::{Connection as RedisConnection, RedisStore, RedisStoreBuilder, Settings as RedisSettings};
+pub use rebate_redis::{
+    Connection as RedisConnection, CountsPage, ListedCount, RedisStore, RedisStoreBuilder, Settings as RedisSettings,
+};

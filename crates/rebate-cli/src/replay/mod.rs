@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::arguments::ReplayArguments;
+use crate::trouble::Trouble;
 use decide::Trial;
 use input::Input;
 use parse::{LineParser, Shape};
@@ -26,23 +27,12 @@ use read::Log;
 use refunds::StatusSet;
 use report::Report;
 
-/// Why the program cannot do what it was asked.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The command line is wrong.
-    Usage(String),
-    /// The log cannot be read.
-    Log(String),
-    /// Whoever read the output has gone.
-    NobodyReads,
-}
-
 /// Replays the log that the arguments name.
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
     let started = Instant::now();
     let name =
         if arguments.file.as_os_str() == "-" { "standard input".into() } else { arguments.file.to_string_lossy() };
-    let cannot_read = |error: io::Error| Trouble::Log(format!("cannot read {name}: {error}"));
+    let cannot_read = |error: io::Error| Trouble::Failed(format!("cannot read {name}: {error}"));
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
     let input = Input::open(&arguments.file).map_err(cannot_read)?;
     let progress = Progress::reading(Arc::clone(&input.taken), input.size);
@@ -60,16 +50,13 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
     let progress = Progress::deciding(shards.len());
     let tally = decide::decide(&trial, shards, threads, &progress);
     drop(progress);
-    let tally = tally.map_err(|error| Trouble::Log(format!("cannot replay {name}: {error}")))?;
+    let tally = tally.map_err(|error| Trouble::Failed(format!("cannot replay {name}: {error}")))?;
 
     let report =
         Report::new(arguments, &name, tally, report::Lines { lines, bad_lines, without_key, keys: keys_in_all });
     let text = if arguments.json { report.json() } else { table::print(&report, started.elapsed()) };
     let mut out = BufWriter::new(io::stdout().lock());
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Trouble::NobodyReads,
-        _ => Trouble::Log(format!("cannot write the report: {error}")),
-    })
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Trouble::of_output(&error))
 }
 
 fn shape(arguments: &ReplayArguments) -> Shape {
@@ -88,7 +75,7 @@ fn show_bad_lines(log: &Log, arguments: &ReplayArguments, name: &str) -> Result<
     let shown =
         |bad: &read::Shown| format!("{name}: line {}: {}\n  {}", table::grouped(bad.line), bad.reason, bad.excerpt);
     if let Some(first) = log.shown.first().filter(|_| arguments.strict) {
-        return Err(Trouble::Log(shown(first)));
+        return Err(Trouble::Failed(shown(first)));
     }
     // Nobody to tell is no reason to stop.
     let mut errors = io::stderr().lock();

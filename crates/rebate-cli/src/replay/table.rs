@@ -144,7 +144,7 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 /// A span of time in its two largest units.
-fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{}s", (seconds * 1000.0).round() / 1000.0);
     }

@@ -1,6 +1,8 @@
 //! Runs the program.
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses some of it")]
 
+pub mod service;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,9 +25,19 @@ pub fn whole_log() -> Option<PathBuf> {
     None
 }
 
+/// The program, in whose environment nothing is meant for it.
+pub fn program<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rebate"));
+    command.args(arguments).env_remove("REBATE_STORE").env_remove("REBATE_SECRET");
+    command
+}
+
 pub fn run<S: AsRef<OsStr>>(arguments: &[S], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rebate"))
-        .args(arguments)
+    run_command(&mut program(arguments), input)
+}
+
+pub fn run_command(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
