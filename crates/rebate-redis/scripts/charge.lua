@@ -128,9 +128,9 @@ end
 -- Charges every item or none.
 --
 -- keys: a count for each item, then the note of the idempotency key if there is one.
--- arguments: time · the idempotency key's lifetime and grace ('' without one) · the items
--- answer: now · 'A' · the states; now · 'D' · each count's view; now · 'B': bounds do not reach; now · 'R' · charged at ·
--- the parts · each count's view; now · 'X': the key has billed another charge
+-- arguments: time · the idempotency key's lifetime and grace, and 8 bytes that no other call has ('' without one) · the items
+-- answer: now · 'A' · the states; now · 'D' · each count's view; now · 'B': bounds do not reach; now · 'R' (or 'O' where
+-- this very call was sent before and charged) · charged at · the parts · each count's view; now · 'X': the key has billed another charge
 local function charge_several(keys, arguments)
     local now, once = clock(arguments[1]), arguments[2]
     local items, note_key = {}, nil
@@ -147,7 +147,7 @@ local function charge_several(keys, arguments)
             if not replay then
                 return { now, 'X' }
             end
-            answer[2] = 'R'
+            answer[2] = note[4] == sub(once, 17, 24) and 'O' or 'R'
             for at = 1, #replay do
                 answer[at + 2] = replay[at]
             end
@@ -181,7 +181,8 @@ local function charge_several(keys, arguments)
             local instance, last = granted(states[at])
             parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
         end
-        call('SET', note_key, cmsgpack.pack({ now + lifetime, now, parts }), 'PX', ceil((lifetime + grace) / 1000))
+        local note = cmsgpack.pack({ now + lifetime, now, parts, sub(once, 17, 24) })
+        call('SET', note_key, note, 'PX', ceil((lifetime + grace) / 1000))
     end
     return answer
 end

@@ -104,6 +104,8 @@ async fn charge_several(
         lines.iter().map(|line| shared.prepared(line.index, line.limit)).collect();
     prepared.iter().for_each(|prepared| shared.write_down(prepared));
     shared.note_runtime();
+    // Tells this call's second sending, after an answer that was lost, from another call.
+    let own = shared.fresh().to_le_bytes();
     let mut around = None;
     let mut adopted: Vec<Option<Adopted>> = lines.iter().map(|_| None).collect();
     for _ in 0..ROUNDS {
@@ -112,7 +114,7 @@ async fn charge_several(
         arguments.push(shared.time());
         arguments.push(once.map_or(Vec::new(), |(once, _)| {
             let lifetime = once.lifetime.as_micros() as u64;
-            [number(lifetime), number(shared.grace)].concat()
+            [number(lifetime), number(shared.grace), own].concat()
         }));
         for ((line, prepared), adopted) in lines.iter().zip(&prepared).zip(&adopted) {
             let count = shared.count(prepared, line.place.key);
@@ -147,9 +149,9 @@ async fn charge_several(
                 let receipt = admitted(shared, &prepared, lines, rest, now).ok_or_else(|| unreadable(function))?;
                 return Ok(Decision::Allowed(noted(receipt, once, false)));
             }
-            b"R" => {
+            b"R" | b"O" => {
                 let receipt = replayed(shared, &prepared, lines, rest, now).ok_or_else(|| unreadable(function))?;
-                return Ok(Decision::Allowed(noted(receipt, once, true)));
+                return Ok(Decision::Allowed(noted(receipt, once, kind == b"R")));
             }
             b"D" => {
                 let views = views(rest, lines.len()).ok_or_else(|| unreadable(function))?;

@@ -11,11 +11,14 @@ use rebate_core::{Decision, Fallback, Item, Limit, Limiter};
 use rebate_redis::RedisStore;
 use rebate_servers::Server;
 use redis::aio::MultiplexedConnection;
+use tokio::task::JoinSet;
 
 use support::random::Random;
-use support::{every_key_expires, limiter, limits, patient, used};
+use support::{charged, every_key_expires, limiter, limits, patient, until, used};
 
 const QUOTA: u64 = 30;
+/// Never reached.
+const ENOUGH: u64 = 1000;
 const PROCESSES: usize = 2;
 const TASKS: usize = 4;
 /// Of each task.
@@ -33,17 +36,82 @@ fn two_processes_take_and_give_back_exactly() {
     }
 }
 
+/// A process that dies between sending a charge and hearing its answer loses what it was about to take, and no more.
+#[test]
+fn a_process_that_is_killed_loses_what_was_on_its_way() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    match std::env::var(ROLE) {
+        Ok(role) => runtime.block_on(doomed(&role)),
+        Err(_) => runtime.block_on(survivor()),
+    }
+}
+
+fn start(test: &str, number: usize, counts: &Server, post: &Server) -> Child {
+    Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(["--exact", test, "--nocapture"])
+        .env(ROLE, format!("{number} {} {}", counts.url(), post.url()))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("this program starts again")
+}
+
+async fn survivor() {
+    let (counts, post) = (Server::start(), Server::start());
+    let limits = limits(ENOUGH, Fallback::Error);
+    let told = |what: &str, limit: &Limit| -> u64 {
+        redis::from_redis_value::<Option<u64>>(post.command(&["GET", &format!("{what}:{}", limit.name())]))
+            .expect("a number")
+            .unwrap_or_default()
+    };
+    let mut child = start("a_process_that_is_killed_loses_what_was_on_its_way", 0, &counts, &post);
+    until("the process is at work", async || limits.iter().all(|limit| told("admitted", limit) > 50)).await;
+    child.kill().expect("the process is killed");
+    child.wait().expect("the process can be waited for");
+    let limiter = limiter(patient(counts.url()));
+    // What the server had read by then it may do a moment later; nothing comes after that.
+    let used = used(&limiter, &limits, KEY).await;
+    let (mut lost, mut under_way) = (0, 0);
+    for (limit, used) in limits.iter().zip(used) {
+        let (began, admitted) = (told("began", limit), told("admitted", limit));
+        assert!(
+            (admitted..=began).contains(&used),
+            "{}: {used} in use, {admitted} heard of, {began} sent",
+            limit.name()
+        );
+        (lost, under_way) = (lost + used - admitted, under_way + began - admitted);
+    }
+    assert!(lost <= under_way && under_way <= 3 * TASKS as u64, "{lost} of {under_way} lost");
+    every_key_expires(&counts);
+}
+
+/// Says what it is about to take, takes it, and says that it has.
+async fn doomed(role: &str) {
+    let words: Vec<&str> = role.split(' ').collect();
+    let post = redis::Client::open(words[2]).expect("a URL");
+    let limiter = limiter(patient(words[1]));
+    let tasks: JoinSet<()> = (0..TASKS)
+        .map(|task| {
+            let (limiter, post) = (limiter.clone(), post.clone());
+            async move {
+                let post = post.get_multiplexed_async_connection().await.expect("a server");
+                let (mut worker, mut random) = (Worker { number: 0, post }, Random::new(task as u64 + 1));
+                let limits = limits(ENOUGH, Fallback::Error);
+                loop {
+                    let (limit, cost) = (random.of(&limits), 1 + random.below(3) as u64);
+                    worker.add("began", limit.name(), cost as i64).await;
+                    let _receipt = charged(&limiter, &[Item::new(limit, KEY).cost(cost)]).await;
+                    worker.add("admitted", limit.name(), cost as i64).await;
+                }
+            }
+        })
+        .collect();
+    tasks.join_all().await;
+}
+
 async fn parent() {
     let (counts, post) = (Server::start(), Server::start());
     let mut children: Vec<Child> = (0..PROCESSES)
-        .map(|number| {
-            Command::new(std::env::current_exe().expect("this program has a path"))
-                .args(["--exact", "two_processes_take_and_give_back_exactly", "--nocapture"])
-                .env(ROLE, format!("{number} {} {}", counts.url(), post.url()))
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("this program starts again")
-        })
+        .map(|number| start("two_processes_take_and_give_back_exactly", number, &counts, &post))
         .collect();
     for child in &mut children {
         let status = child.wait().expect("the process can be waited for");

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "trouble/away.rs"]
+mod away;
 #[path = "trouble/eviction.rs"]
 mod eviction;
 #[path = "trouble/foreign.rs"]
