@@ -22,6 +22,8 @@ use crate::{charge, list, look, refund, settle};
 /// [`Fallback`](rebate_core::Fallback) decides. Needs Redis 7 or Valkey 7.2, and a tokio runtime around its futures.
 ///
 /// Cheap to clone; clones share the connections.
+///
+#[doc = include_str!("trouble.md")]
 #[derive(Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,

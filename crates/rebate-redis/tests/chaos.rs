@@ -1,6 +1,6 @@
 //! Everything at once: tasks that charge, refund, settle and give up, while servers die, freeze, forget and fail over, and
-//! the network does what networks do. An audit afterwards asserts what the table under `Trouble` in this crate's README
-//! says of each.
+//! the network does what networks do. An audit afterwards asserts what the table in src/trouble.md says
+//! of each.
 //!
 //! `REBATE_SEED` repeats a schedule that failed, as far as threads let it; `REBATE_SECONDS` goes on with further ones for so
 //! long (scripts/nightly.sh).
