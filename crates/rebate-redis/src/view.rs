@@ -5,7 +5,9 @@ use rebate_core::algorithm::bucket::{Bucket, Level};
 use rebate_core::algorithm::fixed::Window;
 use rebate_core::algorithm::sliding::{Buckets, Sliding, Tally};
 use rebate_core::count::Count;
-use rebate_core::{Algorithm, Credit, Held, Limit, Marks, Policy, Retry, Status};
+use rebate_core::{
+    Algorithm, Credit, Held, Limit, MAX_SLIDING_QUOTA, MAX_UNIT, MAX_WINDOW, Marks, Policy, Retry, Status,
+};
 
 use crate::item::{Adopted, Shape, bucket_of};
 
@@ -55,6 +57,49 @@ pub(crate) enum Said {
 impl View {
     /// Reads what the server sent: nothing for an absent count, [`None`] for what is no state of this version.
     pub(crate) fn read(bytes: &[u8]) -> Option<Option<View>> {
+        let view = Self::read_any(bytes)?;
+        view.as_ref().is_none_or(View::is_in_range).then_some(view)
+    }
+
+    /// Whether no number is larger than core can have written: anyone may write to a server.
+    fn is_in_range(&self) -> bool {
+        let are_moments = |moments: &[u64]| moments.iter().all(|&moment| moment <= MAX_UNIT);
+        let is_used = |tally: &Tally| {
+            tally.refunded <= tally.gross && tally.used() <= MAX_SLIDING_QUOTA && tally.gross <= MAX_UNIT
+        };
+        are_moments(&[self.quota, self.charged_at])
+            && match &self.state {
+                State::Window(window) => {
+                    window.start <= window.end
+                        && window.refunded <= window.gross
+                        && are_moments(&[window.end, window.gross])
+                }
+                State::Sliding { window, buckets } => {
+                    (1..=MAX_WINDOW.as_micros()).contains(&u128::from(*window))
+                        && self.quota <= MAX_SLIDING_QUOTA
+                        && buckets.start <= MAX_UNIT
+                        && is_used(&buckets.current)
+                        && is_used(&buckets.previous)
+                }
+                State::Bucket { unit_parts, denominator, level, .. } => {
+                    *denominator > 0
+                        && *unit_parts > 0
+                        && level.tat.fraction < *denominator
+                        && are_moments(&[*unit_parts, *denominator, level.tat.micros, level.gross])
+                }
+                State::Entries(entries) => are_moments(&[
+                    entries.span,
+                    entries.acted,
+                    entries.gross,
+                    entries.used,
+                    entries.reset,
+                    entries.fits,
+                    entries.expires_at,
+                ]),
+            }
+    }
+
+    fn read_any(bytes: &[u8]) -> Option<Option<View>> {
         if bytes.is_empty() {
             return Some(None);
         }
