@@ -66,8 +66,9 @@ local function charge_sliding(key, item, now, given)
     end
     local state = pack('<ddddddddddd', shape, current, previous, quota, window, start, gross + cost, refunded,
         gross_before, refunded_before, now)
-    if opens == false then
+    if opens == false and gross > 0 then
         return state
     end
-    return state .. marks, start + 2 * window - now + grace, false, #item > 64 and sub(item, 65)
+    -- A refund may have moved it on: then it is kept for longer from its first charge in the bucket on.
+    return state .. marks, start + 2 * window - now + grace, opens == false, #item > 64 and sub(item, 65)
 end

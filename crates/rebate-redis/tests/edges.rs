@@ -1,0 +1,48 @@
+//! Edges that the suite and the differential test do not come to: how long keys live, clocks that go on within a call, and
+//! times that no double holds.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rebate_core::{Clock, Decision, Error, Item, Limit, Limiter, ManualClock, Policy, Receipt, Timestamp};
+use rebate_redis::RedisStore;
+use rebate_servers::Server;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(Server::start)
+}
+
+fn limiter(prefix: &str, clock: impl Clock) -> Limiter<RedisStore> {
+    let builder = RedisStore::builder(server().url()).prefix(prefix).clock(clock);
+    Limiter::new(builder.build().expect("sound settings"))
+}
+
+fn limit(policy: Result<Policy, Error>) -> Limit {
+    Limit::of("limit", policy.expect("in bounds")).expect("a good name")
+}
+
+async fn charged(limiter: &Limiter<RedisStore>, limit: &Limit, cost: u64) -> Receipt {
+    match limiter.charge_all(&[Item::new(limit, "ada").cost(cost)]).await {
+        Ok(Decision::Allowed(receipt)) => receipt,
+        other => panic!("not admitted: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_sliding_count_that_a_refund_has_moved_on_lives_as_long_as_the_next_charge_counts() {
+    // The last millisecond of a bucket.
+    let clock = ManualClock::at(Timestamp::from_micros(20_000 * DAY.as_micros() as u64 - 1000));
+    let (limiter, limit) = (limiter("moved", clock.clone()), limit(Policy::sliding(5, DAY)));
+    let mut receipt = charged(&limiter, &limit, 2).await;
+    clock.advance(Duration::from_millis(2));
+    limiter.refund_parts(&mut receipt, &[1]).await.expect("a server");
+    let _receipt = charged(&limiter, &limit, 1).await;
+    let left: i64 = redis::from_redis_value(server().command(&["PTTL", "moved:{kada}:c:limit"])).expect("a number");
+    assert!(left > 2 * DAY.as_millis() as i64, "it counts for two days, and is kept for {left} ms");
+    // What was given back is known still.
+    assert_eq!(limiter.refund_parts(&mut receipt, &[1]).await.expect("a server").parts[0].given_back, 0);
+}
