@@ -84,6 +84,10 @@ local function charge_bucket(key, item, now, given)
                 if absent == 0 then
                     opens = nil
                     time = max(time, now)
+                    -- The clock has gone on since it was worked out.
+                    if tat < now then
+                        tat, fraction = now, 0
+                    end
                 end
             elseif old_burst == burst and tat - now <= span then
                 opens = false

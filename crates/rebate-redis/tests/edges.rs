@@ -2,6 +2,7 @@
 //! times that no double holds.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rebate_core::{Clock, Decision, Error, Item, Limit, Limiter, ManualClock, Policy, Receipt, Timestamp};
@@ -45,4 +46,25 @@ async fn a_sliding_count_that_a_refund_has_moved_on_lives_as_long_as_the_next_ch
     assert!(left > 2 * DAY.as_millis() as i64, "it counts for two days, and is kept for {left} ms");
     // What was given back is known still.
     assert_eq!(limiter.refund_parts(&mut receipt, &[1]).await.expect("a server").parts[0].given_back, 0);
+}
+
+/// Goes on at every reading.
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(1_000_000, Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_taken_over_at_another_rate_holds_no_more_than_its_burst() {
+    let limiter = limiter("ticking", Ticking(AtomicU64::new(START.as_micros())));
+    let old = limit(Policy::bucket(1, DAY, 5));
+    let _receipt = charged(&limiter, &old, 1).await;
+    // A thousand in a day of 86,400 seconds.
+    let new = limit(Policy::bucket(864_000_000, DAY, 5));
+    limiter.replace(&new);
+    let receipt = charged(&limiter, &new, 4).await;
+    assert_eq!(receipt.statuses()[0].remaining(), 1, "full but for the four");
 }
