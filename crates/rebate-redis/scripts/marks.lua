@@ -1,7 +1,8 @@
 -- Which units of a count were given back (core: marks.rs).
 --
--- As bytes: floor · number of runs · for each run: low · high · credit, its fraction · 1 if its top receipt was refunded
--- whole. A run is the units (low, high].
+-- As bytes: floor · number of runs · for each run: low · high · lost, its fraction · 1 if its top receipt was refunded whole. A
+-- run is the units (low, high]. Where core keeps the time that a bucket was credited for them, here is what it was not: the
+-- credits of a busy period add up to more than a double holds, and what was lost says nothing more once it is above a span.
 
 -- Reads marks that begin behind byte `offset`; answers them and the offset behind them.
 local function read_marks(bytes, offset)
@@ -12,8 +13,8 @@ local function read_marks(bytes, offset)
     local marks = { floor = floor_unit }
     offset = offset + 16
     for at = 1, runs do
-        local low, high, credit, fraction, complete = unpack('<ddddd', bytes, offset + 1)
-        marks[at] = { low = low, high = high, credit = credit, fraction = fraction, complete = complete == 1 }
+        local low, high, lost, fraction, complete = unpack('<ddddd', bytes, offset + 1)
+        marks[at] = { low = low, high = high, lost = lost, fraction = fraction, complete = complete == 1 }
         offset = offset + 40
     end
     return marks, offset
@@ -23,7 +24,7 @@ local function write_marks(marks)
     local bytes = { pack('<dd', marks.floor, #marks) }
     for at = 1, #marks do
         local run = marks[at]
-        bytes[at + 1] = pack('<ddddd', run.low, run.high, run.credit, run.fraction, run.complete and 1 or 0)
+        bytes[at + 1] = pack('<ddddd', run.low, run.high, run.lost, run.fraction, run.complete and 1 or 0)
     end
     return table.concat(bytes)
 end
@@ -51,17 +52,18 @@ local function given_back(marks, cost, last)
     return 0
 end
 
--- The time credited to units above `last`.
-local function credit_above(marks, last, denominator)
-    local credit, fraction = 0, 0
+-- How many units above `last`, of `gross`, were not given back, and the time that was not credited for those that were.
+local function held_above(marks, last, gross, denominator)
+    local units, lost, fraction = gross - last, 0, 0
     for at = #marks, 1, -1 do
         local run = marks[at]
         if run.low < last then
             break
         end
-        credit, fraction = plus(credit, fraction, run.credit, run.fraction, denominator)
+        units = units - (run.high - run.low)
+        lost, fraction = plus(lost, fraction, run.lost, run.fraction, denominator)
     end
-    return credit, fraction
+    return units, lost, fraction
 end
 
 -- Merges the run at `at` with the one above, where they touch and nothing can ask for the credit between them any more.
@@ -69,13 +71,13 @@ local function merge(marks, at, denominator)
     local below, above = marks[at], marks[at + 1]
     if below and above and below.high == above.low and below.complete then
         above.low = below.low
-        above.credit, above.fraction = plus(below.credit, below.fraction, above.credit, above.fraction, denominator)
+        above.lost, above.fraction = plus(below.lost, below.fraction, above.lost, above.fraction, denominator)
         table.remove(marks, at)
     end
 end
 
--- Marks the top `total` of the units as given back, with a credit for those newly marked; answers how many those are.
-local function mark(marks, cost, last, total, credit, fraction, denominator)
+-- Marks the top `total` of the units as given back, with what was lost of their time; answers how many those are.
+local function mark(marks, cost, last, total, lost, fraction, denominator)
     total = min(total, cost)
     local already = given_back(marks, cost, last)
     if total <= already then
@@ -90,11 +92,11 @@ local function mark(marks, cost, last, total, credit, fraction, denominator)
         local run = marks[at]
         newly = run.low - low
         run.low = low
-        run.credit, run.fraction = plus(run.credit, run.fraction, credit, fraction, denominator)
+        run.lost, run.fraction = plus(run.lost, run.fraction, lost, fraction, denominator)
         run.complete = run.complete or (run.high == last and complete)
     else
         newly = last - low
-        table.insert(marks, at, { low = low, high = last, credit = credit, fraction = fraction, complete = complete })
+        table.insert(marks, at, { low = low, high = last, lost = lost, fraction = fraction, complete = complete })
     end
     merge(marks, at, denominator)
     if at > 1 then

@@ -117,15 +117,17 @@ local function refund_bucket(key, whole, instance, last, cost, total, now)
     -- What has refilled already is not given back: no more than the charge's end on the net axis reaches beyond now.
     local unit, unit_fraction = unit_of(unit_parts, denominator)
     local credit, credit_fraction = span_of_many(newly, unit, unit_fraction, denominator)
-    local above, above_fraction = credit_above(marks, last, denominator)
-    above, above_fraction = plus(tat, fraction, above, above_fraction, denominator)
-    local later, later_fraction = span_of_many(gross - last, unit, unit_fraction, denominator)
-    local unfilled, unfilled_fraction = minus(above, above_fraction, later, later_fraction, denominator)
-    unfilled, unfilled_fraction = minus(unfilled, unfilled_fraction, time, 0, denominator)
+    local units, lost, lost_fraction = held_above(marks, last, gross, denominator)
+    local later, later_fraction = span_of_many(units, unit, unit_fraction, denominator)
+    local unfilled, unfilled_fraction = minus(tat, fraction, time, 0, denominator)
+    unfilled, unfilled_fraction = minus(unfilled, unfilled_fraction, later, later_fraction, denominator)
+    unfilled, unfilled_fraction = minus(unfilled, unfilled_fraction, lost, lost_fraction, denominator)
+    lost, lost_fraction = 0, 0
     if credit > unfilled or (credit == unfilled and credit_fraction > unfilled_fraction) then
+        lost, lost_fraction = minus(credit, credit_fraction, unfilled, unfilled_fraction, denominator)
         credit, credit_fraction = unfilled, unfilled_fraction
     end
-    newly = mark(marks, cost, last, total, credit, credit_fraction, denominator)
+    newly = mark(marks, cost, last, total, lost, lost_fraction, denominator)
     tat, fraction = minus(tat, fraction, credit, credit_fraction, denominator)
     if tat < now or (tat == now and fraction == 0) then
         drop(key)

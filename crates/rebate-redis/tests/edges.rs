@@ -68,3 +68,21 @@ async fn a_bucket_taken_over_at_another_rate_holds_no_more_than_its_burst() {
     let receipt = charged(&limiter, &new, 4).await;
     assert_eq!(receipt.statuses()[0].remaining(), 1, "full but for the four");
 }
+
+#[tokio::test]
+async fn a_bucket_s_refund_is_exact_behind_centuries_of_refunds() {
+    let century = 36_525 * DAY;
+    let clock = ManualClock::at(START);
+    let (limiter, limit) = (limiter("centuries", clock.clone()), limit(Policy::bucket(10, century, 10)));
+    let mut early = charged(&limiter, &limit, 5).await;
+    let _held = charged(&limiter, &limit, 2).await;
+    for _ in 0..60 {
+        let mut receipt = charged(&limiter, &limit, 3).await;
+        limiter.refund_parts(&mut receipt, &[3]).await.expect("a server");
+    }
+    clock.advance(century / 5);
+    // Of the five, two have refilled since: three are credited, and two of seven count still.
+    limiter.refund_parts(&mut early, &[4]).await.expect("a server");
+    let statuses = limiter.peek_all(&[Item::new(&limit, "ada")]).await.expect("a server");
+    assert_eq!(statuses[0].remaining(), 8);
+}
