@@ -123,7 +123,7 @@ end
 -- keys: a count for each first part · what is known of the first count's topped-up receipts · the note of an idempotency
 -- key if there is one; on a cluster the counts' helpers.
 -- arguments: time · header: charged at, number of first parts, 1 to take what is there, grace, 1 if there is a note · for each first part: c8
--- instance, last, cost, given back, true cost · for each first part its item, '' where the limit is not known to the
+-- instance, last, cost, given back, true cost up to 2^53, what it is above that · for each first part its item, '' where the limit is not known to the
 -- caller · for each top-up that the receipt knows: number of its part, instance, last, cost, given back
 -- answer: now · 'S' · for each first part: topped up, given back, shortfall, expired · each one's view · the first parts'
 -- units given back · the top-ups, as in the arguments; now · 'D' · for each line number, cost and its count's view;
@@ -133,8 +133,10 @@ local function settle(keys, arguments)
     local charged_at, count, takes_what_is_there, grace, noted = unpack('<ddddd', arguments[2])
     local firsts, added = {}, {}
     for at = 1, count do
-        local instance, last, cost, refunded, target = unpack('<ddddd', arguments[2 + at])
-        firsts[at] = { instance = instance, last = last, cost = cost, refunded = refunded, target = target, at = at }
+        local instance, last, cost, refunded, target, beyond = unpack('<dddddd', arguments[2 + at])
+        firsts[at] = {
+            instance = instance, last = last, cost = cost, refunded = refunded, target = target, beyond = beyond, at = at,
+        }
     end
     local top_ups, known = read_top_ups(keys[count + 1], now), nil
     for _, receipt in ipairs(top_ups[2]) do
@@ -165,7 +167,8 @@ local function settle(keys, arguments)
                 first.holds = first.holds + held_by(keys[at], part, now)
             end
         end
-        local missing = max(first.target - first.charged, 0)
+        -- More than any quota is as good as all of it.
+        local missing = min(max(first.target - first.charged + first.beyond, 0), MAX_UNIT)
         first.topped_up, first.given_back, first.shortfall = 0, 0, max(first.target - first.holds, 0)
         first.expired = missing > 0 and not may_top_up
         if missing > 0 and may_top_up then
@@ -213,7 +216,7 @@ local function settle(keys, arguments)
     end
 
     for at, first in ipairs(firsts) do
-        local excess = max(first.holds - first.target, 0)
+        local excess = max(first.holds - first.target - first.beyond, 0)
         local parts = {}
         for number = #added, 1, -1 do
             if added[number].at == at then

@@ -104,7 +104,9 @@ fn settle_call(
     for First { part, cost, .. } in firsts {
         call.keys.push(shared.count_of(part)?);
         // The known part of a refund's total is the part given back; the true cost stands last.
-        call.arguments.push(part_argument(part.instance, part.last, part.cost, part.refunded, *cost));
+        let mut argument = part_argument(part.instance, part.last, part.cost, part.refunded, *cost);
+        argument.extend_from_slice(&(cost.saturating_sub(MAX_UNIT) as f64).to_le_bytes());
+        call.arguments.push(argument);
     }
     for First { part, limit, adopted, .. } in firsts {
         call.arguments.push(match limit {

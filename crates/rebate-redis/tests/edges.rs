@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rebate_core::{Clock, Decision, Error, Item, Limit, Limiter, ManualClock, Policy, Receipt, Timestamp};
+use rebate_core::{
+    Clock, Decision, Error, Item, Limit, Limiter, ManualClock, Policy, Receipt, Retry, Settlement, Shortfall, Timestamp,
+};
 use rebate_redis::RedisStore;
 use rebate_servers::Server;
 
@@ -85,4 +87,15 @@ async fn a_bucket_s_refund_is_exact_behind_centuries_of_refunds() {
     limiter.refund_parts(&mut early, &[4]).await.expect("a server");
     let statuses = limiter.peek_all(&[Item::new(&limit, "ada")]).await.expect("a server");
     assert_eq!(statuses[0].remaining(), 8);
+}
+
+#[tokio::test]
+async fn a_true_cost_above_every_quota_is_never_admitted_however_much_was_charged() {
+    let clock = ManualClock::at(START);
+    let (limiter, limit) = (limiter("above", clock.clone()), limit(Policy::fixed(1 << 52, DAY / 4)));
+    let mut receipt = charged(&limiter, &limit, 1 << 52).await;
+    clock.advance(DAY / 4);
+    let settlement = limiter.settle_parts(&mut receipt, &[u64::MAX], Shortfall::Refuse).await.expect("a server");
+    let Settlement::Refused(denial) = settlement else { panic!("topped up: {settlement:?}") };
+    assert_eq!(denial.retry(), Retry::Never);
 }
