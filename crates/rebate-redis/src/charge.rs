@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rebate_core::engine::{self, Line, Lines};
 use rebate_core::{
-    ChargeRequest, Decision, Denial, Error, Idempotency, IdempotencyNote, Key, LimitRef, Part, Receipt, Status,
+    ChargeRequest, Decision, Denial, Error, Idempotency, IdempotencyNote, Key, KeyRef, LimitRef, Part, Receipt, Status,
     Statuses,
 };
 use redis::Value;
@@ -98,7 +98,7 @@ fn admitted_one(shared: &Shared, prepared: &Prepared, line: &Line<'_>, state: &[
 async fn charge_several(
     shared: &Arc<Shared>,
     lines: &Lines<'_>,
-    once: Option<(&Idempotency<'_>, rebate_core::KeyRef<'_>)>,
+    once: Option<(&Idempotency<'_>, KeyRef<'_>)>,
 ) -> Result<Decision, Error> {
     let prepared: SmallVec<[Arc<Prepared>; 4]> =
         lines.iter().map(|line| shared.prepared(line.index, line.limit)).collect();
@@ -197,15 +197,19 @@ pub(crate) fn item(
     prepared.item(cost, shared.fresh(), || around.unwrap_or_else(|| shared.about_now()), adopted, original)
 }
 
+/// Whether two keys are of one group, so that all that is known of them lies in one slot.
+pub(crate) fn are_together(one: KeyRef<'_>, other: KeyRef<'_>) -> bool {
+    match (one.group(), other.group()) {
+        (Some(group), Some(others)) => group == others,
+        (None, None) => one == other,
+        _ => false,
+    }
+}
+
 /// On a cluster only what lies in one slot can be charged together.
 fn check_groups(lines: &Lines<'_>) -> Result<(), Error> {
     let first = lines[0].place.key;
-    let together = |line: &&Line<'_>| match (first.group(), line.place.key.group()) {
-        (Some(first), Some(group)) => first == group,
-        (None, None) => first == line.place.key,
-        _ => false,
-    };
-    match lines.iter().find(|line| !together(line)) {
+    match lines.iter().find(|line| !are_together(first, line.place.key)) {
         None => Ok(()),
         Some(line) => Err(Error::cross_group(format!(
             "the limits `{}` and `{}` are charged to keys of different groups, which may lie on different nodes of the \
@@ -278,7 +282,7 @@ fn replayed(
     Some(Receipt::new(shared.identity.tag(), timestamp(whole_number(charged_at)?), parts, statuses))
 }
 
-fn noted(receipt: Receipt, once: Option<(&Idempotency<'_>, rebate_core::KeyRef<'_>)>, replay: bool) -> Receipt {
+fn noted(receipt: Receipt, once: Option<(&Idempotency<'_>, KeyRef<'_>)>, replay: bool) -> Receipt {
     match once {
         None => receipt,
         Some((once, scope)) => {

@@ -5,7 +5,7 @@ use rebate_core::{Error, Item, KeyRef, Limit, Statuses};
 use redis::Value;
 use smallvec::{SmallVec, smallvec};
 
-use crate::charge::views;
+use crate::charge::{are_together, views};
 use crate::link::Call;
 use crate::shared::{Shared, unreadable, whole_number};
 use crate::view::{View, status};
@@ -15,9 +15,9 @@ const RESET: &str = "rebate_reset";
 
 pub(crate) async fn peek(shared: &Shared, items: &[Item<'_>]) -> Result<Statuses, Error> {
     engine::check_items(items)?;
-    let together = !shared.link.is_cluster() || items.len() == 1;
+    let together = !shared.link.is_cluster() || items.iter().all(|item| are_together(items[0].key, item.key));
     let mut statuses = Statuses::new();
-    // On a cluster one by one: looking at several need not be one moment.
+    // Keys of several groups one by one on a cluster: that need not be one moment.
     for items in items.chunks(if together { items.len() } else { 1 }) {
         let prepared: Vec<_> =
             items.iter().map(|item| shared.prepared(shared.identity.index_of(item.limit), item.limit)).collect();
