@@ -178,10 +178,11 @@ impl Shared {
     /// The status of a part's count: under the limit it was last charged under while it says anything, else under the one
     /// that the receipt names.
     pub(crate) fn status_of_part(&self, part: &Part, view: Option<&View>, now: u64) -> Option<Status> {
-        if let Some(status) = view.and_then(|view| view.own_status(now)) {
+        let known = self.limit_of(part);
+        if let Some(status) = view.and_then(|view| view.own_status(known.map(|(limit, _)| limit), now)) {
             return Some(status);
         }
-        let (limit, index) = self.limit_of(part)?;
+        let (limit, index) = known?;
         Some(status(None, limit, &self.prepared(index, limit).shape, now))
     }
 

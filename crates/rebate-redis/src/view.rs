@@ -164,15 +164,21 @@ impl View {
         }
     }
 
-    /// The status under the limit it was last charged under, while it says anything.
-    pub(crate) fn own_status(&self, now: u64) -> Option<Status> {
+    /// The status under the limit it was last charged under, while it says anything. That is likely to be `known`, or near
+    /// it, so that a sliding counter's ticks need not be looked for again, which takes long.
+    pub(crate) fn own_status(&self, known: Option<&Limit>, now: u64) -> Option<Status> {
         match &self.state {
             State::Window(window) => {
                 let window = window.live(now)?;
                 Some(Status::new(self.quota, self.quota.saturating_sub(window.used()), window.end - now))
             }
             State::Sliding { window, buckets } => {
-                let sliding = Sliding::new(self.quota, *window);
+                let sliding = match known.map(|limit| limit.policy().algorithm()) {
+                    Some(Algorithm::Sliding(known)) if known.window == *window => {
+                        Sliding { quota: self.quota, ..*known }
+                    }
+                    _ => Sliding::new(self.quota, *window),
+                };
                 sliding.live(*buckets, now).map(|_| sliding.status(Some(*buckets), now))
             }
             State::Bucket { unit_parts, denominator, level, .. } => {
