@@ -220,6 +220,8 @@ local refund_by = {
     A = refund_fixed, D = refund_fixed, F = refund_fixed, S = refund_sliding, B = refund_bucket, L = refund_entry,
     C = refund_entry,
 }
+-- What is shorter is no state.
+local shortest = { A = FIXED + 1, D = FIXED + 1, F = FIXED + 1, S = SLIDING + 1, B = BUCKET + 1, L = ENTRIES + 1, C = ENTRIES + 1 }
 
 -- What is under a name; nothing where that is of a foreign type. Somebody else has put it there, so what was there is
 -- gone: that shall not keep other parts from being given back.
@@ -237,7 +239,7 @@ end
 local function give_back(key, instance, last, cost, total, now)
     local whole = own(key)
     local refund = whole and refund_by[letter_of(whole)]
-    if not refund then
+    if not refund or #whole < shortest[letter_of(whole)] then
         return 0, 0, true
     end
     return refund(key, whole, instance, last, cost, total, now)
@@ -248,7 +250,7 @@ end
 local function view(key, now, quota, cost)
     local state = call('GET', key) or ''
     local letter = letter_of(state)
-    if letter == 'L' or letter == 'C' then
+    if #state > ENTRIES and (letter == 'L' or letter == 'C') then
         return sub(state, 1, ENTRIES + 1) .. pack('<dddd', look_at_entries(key, state, now, quota, cost))
     end
     return #state > LONGEST_HEADER and sub(state, 1, LONGEST_HEADER) or state

@@ -67,7 +67,9 @@ async fn charge_one(shared: &Arc<Shared>, line: &Line<'_>) -> Result<Decision, E
                 [now, Value::Nil] => around = whole_number(now),
                 [now, state] => {
                     let now = whole_number(now).ok_or_else(|| unreadable(prepared.charge))?;
-                    let view = bytes(state).and_then(View::read).ok_or_else(|| unreadable(prepared.charge))?;
+                    let view = bytes(state)
+                        .map(|state| View::read(state).flatten())
+                        .ok_or_else(|| unreadable(prepared.charge))?;
                     match said(view.as_ref(), line.limit, &prepared.shape, line.cost, now) {
                         Said::Denied(retry, status) => {
                             return Ok(Decision::Denied(Denial::of_one(status.of_item(line.item, Some(retry)))));
@@ -291,10 +293,11 @@ fn noted(receipt: Receipt, once: Option<(&Idempotency<'_>, KeyRef<'_>)>, replay:
     }
 }
 
-/// So many states, each absent or read.
+/// So many states. What is none of this version's is as if absent, as to a charge: it shall not keep other counts from being
+/// refunded, or listed.
 pub(crate) fn views(values: &[Value], count: usize) -> Option<Vec<Option<View>>> {
     (values.len() == count).then_some(())?;
-    values.iter().map(|value| View::read(bytes(value)?)).collect()
+    values.iter().map(|value| Some(View::read(bytes(value)?).flatten())).collect()
 }
 
 /// Others have changed the count between every two calls.

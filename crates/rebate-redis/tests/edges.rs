@@ -99,3 +99,24 @@ async fn a_true_cost_above_every_quota_is_never_admitted_however_much_was_charge
     let Settlement::Refused(denial) = settlement else { panic!("topped up: {settlement:?}") };
     assert_eq!(denial.retry(), Retry::Never);
 }
+
+#[tokio::test]
+async fn a_string_of_somebody_else_is_no_count_and_harms_no_other() {
+    let (limiter, limit) = (limiter("foreign", ManualClock::at(START)), limit(Policy::fixed(5, DAY)));
+    let items = ["ada", "bob", "carl"].map(|key| Item::new(&limit, key).cost(2));
+    let mut receipt = limiter.charge_all(&items).await.expect("a server").receipt().expect("it fits");
+    // Too long for a state, and one that begins as a log's does.
+    for (key, text) in [("ada", "nothing of ours".repeat(9)), ("bob", "no statL".into())] {
+        server().command(&["SET", &format!("foreign:{{k{key}}}:c:limit"), &text, "EX", "3600"]);
+    }
+    let statuses = limiter.peek_all(&items).await.expect("an answer");
+    assert_eq!(statuses.iter().map(|status| status.remaining()).collect::<Vec<_>>(), [5, 5, 3]);
+    let page = limiter.list(&limit, None, 10).await.expect("an answer");
+    assert_eq!(page.keys.iter().map(|(key, _)| key.as_ref().bytes()).collect::<Vec<_>>(), [b"carl"]);
+    let refund = limiter.refund_parts(&mut receipt, &[2, 2, 2]).await.expect("an answer");
+    assert_eq!(
+        refund.parts.iter().map(|part| (part.given_back, part.expired)).collect::<Vec<_>>(),
+        [(0, true), (0, true), (2, false)]
+    );
+    let _receipt = charged(&limiter, &limit, 5).await;
+}
