@@ -2,9 +2,9 @@
 --
 -- A unit takes T = unit parts / denominator microseconds; times are (microseconds, parts of the denominator).
 --
--- state: shape · identity · burst · unit parts · denominator · tat, its fraction · gross · kept until · charged at
+-- state: shape · identity · tat, its fraction · gross · burst · unit parts · denominator · kept until · charged at
 --        [marks]
--- item:  shape · fresh · burst · cost · unit parts · denominator · burst·T, its fraction · grace
+-- item:  shape · burst · cost · unit parts · denominator · burst·T, its fraction · fresh · grace
 --        · length of an adopted level, 0 or 120   [adopted level] [long key]
 -- adopted level: 80 bytes of the state it was adopted from · tat, its fraction · the count's time · 1 if the count is as
 --                absent · what remains of it
@@ -62,25 +62,24 @@ local function time_behind(tat, burst, unit_parts, denominator, now)
 end
 
 local function charge_bucket(key, item, now, given)
-    local shape, fresh, burst, cost, unit_parts, denominator, span, span_fraction, grace, adopted =
-        unpack('<dddddddddd', item)
+    local shape, burst, cost, unit_parts, denominator, span, span_fraction = unpack('<ddddddd', item)
     cost = given or cost
     local old = call('GET', key) or ''
     local time, opens, kept, identity, tat, fraction, gross = now, true, 0, nil, nil, nil, nil
     if #old > BUCKET then
         local was, old_burst, old_parts, old_denominator
-        was, identity, old_burst, old_parts, old_denominator, tat, fraction, gross, kept = unpack('<ddddddddd', old)
+        was, identity, tat, fraction, gross, old_burst, old_parts, old_denominator, kept = unpack('<ddddddddd', old)
         if was ~= shape then
             old, kept = '', 0
         elseif tat > now or (tat == now and fraction > 0) then
             if old_parts ~= unit_parts or old_denominator ~= denominator then
                 -- It refills at another rate. What that makes of it is worked out by the caller, with core's own function.
-                if adopted == 0 or sub(item, 81, 160) ~= sub(old, 1, 80) then
+                if unpack('<d', item, 73) == 0 or sub(item, 81, 160) ~= sub(old, 1, 80) then
                     return nil, old
                 end
                 local absent
                 tat, fraction, time, absent = unpack('<dddd', item, 161)
-                identity, gross, opens = fresh, 0, true
+                identity, gross, opens = unpack('<d', item, 57), 0, true
                 if absent == 0 then
                     opens = nil
                     time = max(time, now)
@@ -101,7 +100,7 @@ local function charge_bucket(key, item, now, given)
         old = ''
     end
     if opens then
-        identity, tat, fraction, gross, time = fresh, now, 0, 0, now
+        identity, tat, fraction, gross, time = unpack('<d', item, 57), now, 0, 0, now
     end
     if cost > burst then
         return nil, old
@@ -119,16 +118,18 @@ local function charge_bucket(key, item, now, given)
         return nil, old
     end
     if gross > MAX_UNIT - cost then
-        identity, gross, opens = fresh, 0, true
+        identity, gross, opens = unpack('<d', item, 57), 0, true
     end
-    local keep, extends
+    local keep, extends, original
     if after >= kept or (opens ~= false and #old > BUCKET + 1) then
         -- Kept for a span more than is needed, so that not every charge need extend it. What an old instance left behind
         -- the header goes.
         extends = opens == false
         kept = after + span + 1
+        local grace, adopted = unpack('<dd', item, 65)
         keep = kept - now + grace
+        original = #item > 80 + adopted and sub(item, 81 + adopted)
     end
-    local state = pack('<dddddddddd', shape, identity, burst, unit_parts, denominator, after, rest, gross + cost, kept, now)
-    return state, keep, extends, keep and #item > 80 + adopted and sub(item, 81 + adopted)
+    local state = pack('<dddddddddd', shape, identity, after, rest, gross + cost, burst, unit_parts, denominator, kept, now)
+    return state, keep, extends, original
 end

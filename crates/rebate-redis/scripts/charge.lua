@@ -1,112 +1,118 @@
 -- Charging one limit, or several all or nothing (core: engine/charge.rs).
 
+-- An item's quota and cost.
+local function quota_and_cost(item)
+    return unpack('<dd', item, 9)
+end
+
+-- The answer to a lone charge that is denied: the time, made negative so that no state begins like it, and the state. One
+-- text costs the server less than an array.
+local function denied_by(now, state)
+    return pack('<d', -1 - now) .. state
+end
+
 -- One function for each algorithm, so that the charge of one limit goes the shortest way.
--- key: the count. arguments: the item · time
--- answer: the new state, which tells its time; or time and the state that denies it (none: the item's calendar bounds do
--- not reach to that time)
+-- key: the count. arguments: the item · time, under test only
+-- answer: the new state, which tells its time; or as `denied_by`; or, where the item's calendar bounds do not reach to the
+-- server's time, that in an array
 local function charge_one(decide)
     return function(keys, arguments)
         local key, now = keys[1], clock(arguments[2])
         local state, keep, extends, original = decide(key, arguments[1], now)
-        if state then
-            put(key, state, keep, extends, original)
-            return state
+        if not state then
+            return keep and denied_by(now, keep) or { now }
         end
-        return { now, keep or false }
+        if keep then
+            put(key, state, keep, extends, original)
+        else
+            call('SETRANGE', key, '0', state)
+        end
+        return state
     end
 end
 
--- Answers what was entered, with the time behind it; or the time and what `look_at_entries` says of the state that denies.
-local function enter_or_tell(key, item, now, shape, ...)
-    if shape then
-        return enter_entry(key, shape, ...) .. pack('<d', now)
-    end
-    local old = ...
-    if #old <= ENTRIES then
-        return { now, '' }
-    end
-    return { now, sub(old, 1, ENTRIES + 1) .. pack('<dddd', look_at_entries(key, old, now, unpack('<dd', item, 17))) }
-end
-
--- The same for logs and leases.
+-- The same for logs and leases. A new state that tells another time than the clock's has the clock's behind it, and one that
+-- denies has what `look_at_entries` says.
 local function charge_one_entry(keys, arguments)
     local key, item, now = keys[1], arguments[1], clock(arguments[2])
-    return enter_or_tell(key, item, now, plan_entry(key, item, now))
+    local shape, quota, cost, span, identity, time, used, gross, each, first, partly, wholly, kept, ended, opens =
+        plan_entry(key, item, now)
+    if shape then
+        local state = enter_entry(key, item, now, shape, quota, cost, span, identity, time, used, gross, each, first, partly,
+            wholly, kept, ended, opens)
+        return time == now and state or state .. pack('<d', now)
+    end
+    local old, whole, next_end = quota, cost, span
+    if #old <= ENTRIES then
+        return denied_by(now, '')
+    end
+    quota, cost = quota_and_cost(item)
+    return denied_by(now, old .. pack('<dddd', look_at_entries(key, old, now, quota, cost, whole, next_end)))
 end
 
 local decide_by = {
     A = charge_fixed, D = charge_fixed, F = charge_fixed, S = charge_sliding, B = charge_bucket,
 }
 
--- An item's quota and cost.
-local function quota_and_cost(item)
-    return unpack('<dd', item, 17)
-end
-
--- Decides the charges of `items` on `keys` (each of its cost, or of `costs`). Answers, where all fit, what `enter_all`
--- needs; else nil and whether the bounds of a calendar window do not reach.
-local function decide_all(keys, items, costs, now)
-    local plans, denied, out_of_bounds = {}, false, false
-    for at = 1, #items do
+-- Decides the charges of the first `count` of `items` on `keys` (each of its cost, or of `costs`). Answers, where all fit, what `enter_all`
+-- needs: the new states, how to keep those whose expiry changes, and the plans of entries. Else nil and whether the bounds of
+-- a calendar window do not reach.
+local function decide_all(keys, items, count, costs, now)
+    -- With room for most: to let a table grow takes longer than to make it.
+    local states, keeps, plans = { '', '', '', '' }, nil, nil
+    for at = 1, count do
         local item = items[at]
-        local decide, plan = decide_by[letter_of(item)], nil
+        local decide = decide_by[sub(item, 8, 8)]
         if decide then
             local state, keep, extends, original = decide(keys[at], item, now, costs and costs[at])
-            if state then
-                plan = { state, keep, extends, original }
-            elseif not keep then
-                out_of_bounds = true
+            if not state then
+                return nil, not keep
+            end
+            states[at] = state
+            if keep then
+                keeps = keeps or {}
+                keeps[at] = { keep, extends, original }
             end
         else
-            plan = { plan_entry(keys[at], item, now, costs and costs[at]) }
-            plan = plan[1] and plan
+            local plan = { plan_entry(keys[at], item, now, costs and costs[at]) }
+            if not plan[1] then
+                return nil, false
+            end
+            plans = plans or {}
+            plans[at] = plan
         end
-        plans[at] = plan or false
-        denied = denied or not plan
     end
-    if denied then
-        return nil, out_of_bounds
-    end
-    return plans
+    return states, keeps, plans
 end
 
--- Enters the charges that were decided; answers the new states.
-local function enter_all(keys, items, plans)
-    local states = {}
-    for at = 1, #items do
-        local plan = plans[at]
-        if decide_by[letter_of(items[at])] then
-            put(keys[at], plan[1], plan[2], plan[3], plan[4])
-            states[at] = plan[1]
+-- Enters the charges that were decided, and completes their states.
+local function enter_all(keys, items, count, states, keeps, plans, now)
+    for at = 1, count do
+        local keep, plan = keeps and keeps[at], plans and plans[at]
+        if plan then
+            states[at] = enter_entry(keys[at], items[at], now, table_unpack(plan, 1, 15))
+        elseif keep then
+            put(keys[at], states[at], keep[1], keep[2], keep[3])
         else
-            states[at] = enter_entry(keys[at], table_unpack(plan, 1, 18))
+            call('SETRANGE', keys[at], '0', states[at])
         end
     end
-    return states
 end
 
 -- The unit that an admitted charge's last one is numbered, by its new state, and its window's instance.
 local function granted(state)
-    local letter = letter_of(state)
-    local instance, last = unpack('<d', state, 9), nil
-    if letter == 'S' then
-        last = unpack('<d', state, 49)
-    elseif letter == 'B' then
-        last = unpack('<d', state, 57)
-    else
-        last = unpack('<d', state, 41)
-    end
+    local instance, last = unpack('<d', state, 9), unpack('<d', state, 33)
     return instance, last
 end
 
 -- The receipt of a charge that an idempotency key has billed: charged at · for each part the number of its item, cost,
 -- instance, last, given back; nothing when it was another charge.
-local function replayed(note, keys, items)
+local function replayed(note, keys, items, count)
     local numbers, parts = {}, note[3]
-    if #parts ~= #items then
+    if #parts ~= count then
         return nil
     end
-    for at = 1, #items do
+    for at = 1, count do
         numbers[keys[at]] = at
     end
     local answer = { note[2] }
@@ -125,64 +131,85 @@ local function replayed(note, keys, items)
     return answer
 end
 
--- Charges every item or none.
---
--- keys: a count for each item, then the note of the idempotency key if there is one.
--- arguments: time · the idempotency key's lifetime and grace, and 8 bytes that no other call has ('' without one) · the items
--- answer: now · 'A' · the states; now · 'D' · each count's view; now · 'B': bounds do not reach; now · 'R' (or 'O' where
--- this very call was sent before and charged) · charged at · the parts · each count's view; now · 'X': the key has billed another charge
-local function charge_several(keys, arguments)
-    local now, once = clock(arguments[1]), arguments[2]
-    local items, note_key = {}, nil
-    for at = 3, #arguments do
-        items[at - 2] = arguments[at]
+-- Charges the first `count` of `items`, or none. Answers the new states; or nil and what the caller is told.
+local function charge_all(keys, items, count, now)
+    local states, keeps, plans = decide_all(keys, items, count, nil, now)
+    if states then
+        enter_all(keys, items, count, states, keeps, plans, now)
+        return states
     end
-    local answer = { now }
-    if once ~= '' then
-        note_key = keys[#items + 1]
-        local bytes = call('GET', note_key)
-        local note = bytes and cmsgpack.unpack(bytes)
-        if note and now < note[1] then
-            local replay = replayed(note, keys, items)
-            if not replay then
-                return { now, 'X' }
-            end
-            answer[2] = note[4] == sub(once, 17, 24) and 'O' or 'R'
-            for at = 1, #replay do
-                answer[at + 2] = replay[at]
-            end
-            for at = 1, #items do
-                answer[#answer + 1] = view(keys[at], now, 0, 1)
-            end
-            return answer
+    local out_of_bounds = keeps
+    if out_of_bounds then
+        return nil, { now, 'B' }
+    end
+    local answer = { now, 'D' }
+    for at = 1, count do
+        answer[at + 2] = view(keys[at], now, quota_and_cost(items[at]))
+    end
+    return nil, answer
+end
+
+-- The answer to a charge that was admitted: one text costs the server less than an array.
+local function admitted(states, count, now)
+    for at = 1, count do
+        if #states[at] > LONGEST_HEADER then
+            -- Only a sliding counter's has anything behind its header.
+            states[at] = sub(states[at], 1, SLIDING + 1)
         end
     end
-    local plans, out_of_bounds = decide_all(keys, items, nil, now)
-    if out_of_bounds then
-        return { now, 'B' }
-    end
-    if not plans then
-        answer[2] = 'D'
-        for at = 1, #items do
-            answer[at + 2] = view(keys[at], now, quota_and_cost(items[at]))
+    states[count + 1] = pack('<d', now)
+    return concat(states, '', 1, count + 1)
+end
+
+-- Charges every item or none.
+--
+-- keys: a count for each item, on a cluster then their helpers. arguments: the items · time
+-- answer: the states without their marks, and the time, as one text; now · 'D' · each count's view; now · 'B': bounds do not
+-- reach
+local function charge_several(keys, arguments)
+    local count = #arguments - 1
+    local now = clock(arguments[count + 1])
+    local states, answer = charge_all(keys, arguments, count, now)
+    return states and admitted(states, count, now) or answer
+end
+
+-- The same under an idempotency key.
+--
+-- keys: a count for each item · the note of the idempotency key · on a cluster the counts' helpers
+-- arguments: the items · the note's lifetime and grace, and 8 bytes that no other call has · time
+-- answer: as above; or now · 'R' (or 'O' where this very call was sent before and charged) · charged at · the parts · each
+-- count's view; now · 'X': the key has billed another charge
+local function charge_once(keys, arguments)
+    local count = #arguments - 2
+    local now, note_key, own = clock(arguments[count + 2]), keys[count + 1], sub(arguments[count + 1], 17, 24)
+    local bytes = call('GET', note_key)
+    local note = bytes and cmsgpack.unpack(bytes)
+    if note and now < note[1] then
+        local replay = replayed(note, keys, arguments, count)
+        if not replay then
+            return { now, 'X' }
+        end
+        local answer = { now, note[4] == own and 'O' or 'R' }
+        for at = 1, #replay do
+            answer[at + 2] = replay[at]
+        end
+        for at = 1, count do
+            answer[#answer + 1] = view(keys[at], now, 0, 1)
         end
         return answer
     end
-    local states = enter_all(keys, items, plans)
-    answer[2] = 'A'
-    for at = 1, #items do
-        answer[at + 2] = states[at]
+    local states, answer = charge_all(keys, arguments, count, now)
+    if not states then
+        return answer
     end
-    if note_key then
-        local lifetime, grace = unpack('<dd', once)
-        local parts = {}
-        for at = 1, #items do
-            local _, cost = quota_and_cost(items[at])
-            local instance, last = granted(states[at])
-            parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
-        end
-        local note = cmsgpack.pack({ now + lifetime, now, parts, sub(once, 17, 24) })
-        call('SET', note_key, note, 'PX', ceil((lifetime + grace) / 1000))
+    local lifetime, grace = unpack('<dd', arguments[count + 1])
+    local parts = {}
+    for at = 1, count do
+        local _, cost = quota_and_cost(arguments[at])
+        local instance, last = granted(states[at])
+        parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
     end
-    return answer
+    note = cmsgpack.pack({ now + lifetime, now, parts, own })
+    call('SET', note_key, note, 'PX', ceil((lifetime + grace) / 1000))
+    return admitted(states, count, now)
 end

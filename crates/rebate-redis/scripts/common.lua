@@ -7,13 +7,13 @@
 -- Every function reads all it needs before it writes anything: an error then leaves every key as it was.
 
 -- While a library is loaded nothing of Lua's own can be reached; `clock`, which every function calls first, takes it then.
-local call, try, protected, raise, type_of, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub, find
+local call, try, protected, raise, type_of, table_unpack, pack, unpack, floor, ceil, min, max, fmod, sub, find, concat
 -- Marks that hold nothing.
 local NO_MARKS
 
 local function start()
     call, table_unpack, pack, unpack, sub = redis.call, _G.unpack, struct.pack, struct.unpack, string.sub
-    find = string.find
+    find, concat = string.find, table.concat
     try, protected, raise, type_of = redis.pcall, _G.pcall, _G.error, _G.type
     floor, ceil, min, max, fmod = math.floor, math.ceil, math.min, math.max, math.fmod
     NO_MARKS = pack('<dd', 0, 0)
@@ -24,7 +24,7 @@ local MAX_UNIT = 9007199254740992
 -- Separate runs of refunded units, and topped-up receipts, that a count remembers (REMEMBERED in core).
 local REMEMBERED = 128
 -- No state's header is longer, in bytes.
-local LONGEST_HEADER = 96
+local LONGEST_HEADER = 104
 -- The identity of a bucket that was never charged.
 local NO_INSTANCE = 0
 
@@ -33,11 +33,11 @@ local function clock(given)
     if not call then
         start()
     end
-    if given and given ~= '' then
-        return tonumber(given)
+    if not given or given == '' then
+        local time = call('TIME')
+        return time[1] * 1000000 + time[2]
     end
-    local time = call('TIME')
-    return time[1] * 1000000 + time[2]
+    return tonumber(given)
 end
 
 -- The letter of a state or an item, which tells its algorithm: the highest byte of its shape.

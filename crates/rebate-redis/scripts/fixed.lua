@@ -1,8 +1,10 @@
 -- Fixed windows (core: algorithm/fixed.rs). Letters A (aligned), D (calendar), F (from the first charge).
 --
--- state: shape · instance · quota · start · end · gross · refunded · charged at   [marks]
--- item:  shape · fresh · quota · cost · span (negative: from the first charge) · grace · number of bounds
+-- state: shape · instance · start · end · gross · refunded · quota · charged at   [marks]
+-- item:  shape · quota · cost · fresh · grace · span (negative: from the first charge) · number of bounds
 --        [bounds of calendar windows] [long key]
+--
+-- What most charges need stands first, here and in every other state and item: each number read takes its time.
 
 local FIXED = 63
 
@@ -21,14 +23,13 @@ end
 -- Decides a charge. Answers the new state, for how long to keep it if its expiry changes, and the long key; or nil and
 -- the state that denies it; or nil and nil when the bounds do not reach to the server's time.
 local function charge_fixed(key, item, now, given)
-    local shape, fresh, quota, cost, span, grace, bounds = unpack('<ddddddd', item)
+    local shape, quota, cost = unpack('<ddd', item)
     cost = given or cost
     local old = call('GET', key) or ''
-    local instance, start, finish, gross, refunded, _
+    local was, instance, start, finish, gross, refunded
     local opens = true
     if #old > FIXED then
-        local was
-        was, instance, _, start, finish, gross, refunded = unpack('<ddddddd', old)
+        was, instance, start, finish, gross, refunded = unpack('<dddddd', old)
         if was == shape then
             opens = now >= finish or (now < start and start - now > finish - start)
         else
@@ -38,6 +39,7 @@ local function charge_fixed(key, item, now, given)
         old = ''
     end
     if opens then
+        local fresh, _, span, bounds = unpack('<dddd', item, 25)
         instance, gross, refunded = fresh, 0, 0
         if span > 0 then
             start = now - now % span
@@ -56,12 +58,13 @@ local function charge_fixed(key, item, now, given)
         return nil, old
     end
     if gross > MAX_UNIT - cost then
-        instance, gross, refunded, opens = fresh, used, 0, true
+        instance, gross, refunded, opens = unpack('<d', item, 25), used, 0, true
     end
-    local state = pack('<dddddddd', shape, instance, quota, start, finish, gross + cost, refunded, now)
+    local state = pack('<dddddddd', shape, instance, start, finish, gross + cost, refunded, quota, now)
     if not opens then
         return state
     end
+    local _, grace, _, bounds = unpack('<dddd', item, 25)
     local base = 56 + 8 * bounds
     return state, finish - now + grace, false, #item > base and sub(item, base + 1)
 end

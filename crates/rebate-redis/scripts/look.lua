@@ -23,8 +23,8 @@ local function renew(keys, arguments)
         local state = call('GET', key) or ''
         local letter, finish = letter_of(state), 0
         if letter == 'C' then
-            local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly =
-                unpack('<ddddddddddd', state)
+            local shape, identity, acted, used, gross, each, first, partly, wholly, kept, quota, span =
+                unpack('<dddddddddddd', state)
             local name = pack('<dd', last, cost)
             local ends = identity == instance and acted - now <= span and is_whole(key, used, partly) and call('ZSCORE', key .. ':e', name)
             local time = max(now, acted)
@@ -40,8 +40,8 @@ local function renew(keys, arguments)
                 if extends then
                     kept = finish + span
                 end
-                call('SETRANGE', key, '0', pack('<dddddddddddd', shape, identity, quota, span, time, gross, used,
-                    min(first, finish), kept, partly, wholly, finish))
+                call('SETRANGE', key, '0', pack('<ddddddddddddd', shape, identity, time, used, gross, each,
+                    min(first, finish), partly, wholly, kept, quota, span, finish))
                 if extends then
                     local keep = kept - now + grace
                     call('PEXPIRE', key, ceil(keep / 1000))
@@ -63,12 +63,12 @@ end
 local function expires_at(key, state)
     local letter = letter_of(state)
     if letter == 'A' or letter == 'D' or letter == 'F' then
-        return (unpack('<d', state, 33))
+        return (unpack('<d', state, 25))
     elseif letter == 'S' then
-        local window, start = unpack('<dd', state, 33)
+        local start, window = unpack('<d', state, 25), unpack('<d', state, 73)
         return start + 2 * window
     elseif letter == 'B' then
-        local tat, fraction = unpack('<dd', state, 41)
+        local tat, fraction = unpack('<dd', state, 17)
         return fraction > 0 and tat + 1 or tat
     elseif letter == 'L' or letter == 'C' then
         local _, _, _, latest = look_at_entries(key, state, 0, 0, 1)

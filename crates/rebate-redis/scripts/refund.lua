@@ -8,7 +8,7 @@ local function is_issued(cost, last, gross)
 end
 
 local function refund_fixed(key, whole, instance, last, cost, total, now)
-    local shape, identity, quota, start, finish, gross, refunded, charged = unpack('<dddddddd', whole)
+    local shape, identity, start, finish, gross, refunded, quota, charged = unpack('<dddddddd', whole)
     local marks = read_marks(whole, FIXED + 1)
     if identity ~= instance or now >= finish or (now < start and start - now > finish - start)
         or not is_issued(cost, last, gross) or last <= marks.floor then
@@ -22,7 +22,7 @@ local function refund_fixed(key, whole, instance, last, cost, total, now)
             -- Nothing counts in it: the next charge opens a window of its own.
             drop(key)
         else
-            local state = pack('<dddddddd', shape, identity, quota, start, finish, gross, refunded, charged)
+            local state = pack('<dddddddd', shape, identity, start, finish, gross, refunded, quota, charged)
             call('SET', key, state .. write_marks(marks), 'KEEPTTL')
         end
     end
@@ -30,7 +30,7 @@ local function refund_fixed(key, whole, instance, last, cost, total, now)
 end
 
 local function refund_sliding(key, whole, instance, last, cost, total, now)
-    local shape, current, previous, quota, window, start, gross, refunded, gross_before, refunded_before, charged =
+    local shape, current, previous, start, gross, refunded, gross_before, refunded_before, quota, window, charged =
         unpack('<ddddddddddd', whole)
     local marks, behind = read_marks(whole, SLIDING + 1)
     local marks_before = read_marks(whole, behind)
@@ -64,8 +64,8 @@ local function refund_sliding(key, whole, instance, last, cost, total, now)
             refunded_before = refunded_before + newly
         end
         -- A current bucket without a charge has no receipts, and gets its identity with the first one.
-        local state = pack('<ddddddddddd', shape, current or NO_INSTANCE, previous, quota, window, start, gross, refunded,
-            gross_before, refunded_before, charged)
+        local state = pack('<ddddddddddd', shape, current or NO_INSTANCE, previous, start, gross, refunded, gross_before,
+            refunded_before, quota, window, charged)
         call('SET', key, state .. write_marks(marks) .. write_marks(marks_before), 'KEEPTTL')
     end
     return newly, already + newly, false
@@ -96,7 +96,7 @@ local function span_of_many(units, unit, unit_fraction, denominator)
 end
 
 local function refund_bucket(key, whole, instance, last, cost, total, now)
-    local shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept, charged =
+    local shape, identity, tat, fraction, gross, burst, unit_parts, denominator, kept, charged =
         unpack('<dddddddddd', whole)
     local marks = read_marks(whole, BUCKET + 1)
     if tat < now or (tat == now and fraction == 0) then
@@ -132,40 +132,38 @@ local function refund_bucket(key, whole, instance, last, cost, total, now)
     if tat < now or (tat == now and fraction == 0) then
         drop(key)
     else
-        local state = pack('<dddddddddd', shape, identity, burst, unit_parts, denominator, tat, fraction, gross, kept,
+        local state = pack('<dddddddddd', shape, identity, tat, fraction, gross, burst, unit_parts, denominator, kept,
             charged)
         call('SET', key, state .. write_marks(marks), 'KEEPTTL')
     end
     return newly, already + newly, false
 end
 
--- Past the bound, forgets the entry refunded whole that is the oldest: its receipt expires.
+-- Past the bound, forgets the entry refunded whole that is the oldest: its receipt expires. Answers how many are left.
 local function forget_oldest(key, time)
-    local whole, left = call('HGETALL', key .. ':f'), {}
-    for at = 1, #whole, 2 do
-        if tonumber(whole[at + 1]) <= time then
-            call('HDEL', key .. ':f', whole[at])
-        else
-            left[#left + 1] = { last = unpack('<d', whole[at]), name = whole[at] }
-        end
+    local whole = key .. ':f'
+    for _, name in ipairs(call('ZRANGEBYSCORE', whole, '0', time)) do
+        call('ZREM', whole, name, name .. 'l')
     end
-    table.sort(left, function(one, other) return one.last < other.last end)
-    for at = 1, #left - REMEMBERED do
-        call('HDEL', key .. ':f', left[at].name)
+    local left = call('ZCARD', whole) / 2
+    while left > REMEMBERED do
+        local oldest = call('ZREVRANGEBYSCORE', whole, '(0', '-inf', 'LIMIT', '0', '1')[1]
+        call('ZREM', whole, oldest, sub(oldest, 1, 16))
+        left = left - 1
     end
-    return min(#left, REMEMBERED)
+    return left
 end
 
 local function refund_entry(key, whole, instance, last, cost, total, now)
-    local shape, identity, quota, span, acted, gross, used, first, kept, partly, wholly, latest =
-        unpack('<dddddddddddd', whole)
+    local shape, identity, acted, used, gross, each, first, partly, wholly, kept, quota, span, latest =
+        unpack('<ddddddddddddd', whole)
     if acted - now > span or identity ~= instance or not is_whole(key, used, partly) then
         return 0, 0, true
     end
     local time, name = max(now, acted), pack('<dd', last, cost)
     local finish = call('ZSCORE', key .. ':e', name)
     if not finish then
-        finish = wholly > 0 and call('HGET', key .. ':f', name)
+        finish = wholly > 0 and call('ZSCORE', key .. ':f', name)
         local expired = not finish or tonumber(finish) <= time
         return 0, expired and 0 or cost, expired
     end
@@ -179,7 +177,7 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
     end
     -- Both are looked at before anything is written: one of a foreign type is an error.
     call('HLEN', key .. ':p')
-    call('HLEN', key .. ':f')
+    call('ZCARD', key .. ':f')
     local left = call('PTTL', key)
     used = used - newly
     if already + newly == cost then
@@ -190,7 +188,7 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
         if already > 0 then
             partly = partly - call('HDEL', key .. ':p', name)
         end
-        call('HSET', key .. ':f', name, finish)
+        call('ZADD', key .. ':f', finish, name, -last, name .. 'l')
         wholly = wholly + 1
         if wholly > REMEMBERED then
             wholly = forget_oldest(key, time)
@@ -210,8 +208,8 @@ local function refund_entry(key, whole, instance, last, cost, total, now)
         units, ended, first = ended_by(key, time, partly)
         used, partly = used - units, drop_ended(key, ended, partly)
     end
-    call('SETRANGE', key, '0', pack('<dddddddddddd', shape, identity, quota, span, time, gross, used, first, kept, partly,
-        wholly, latest))
+    call('SETRANGE', key, '0', pack('<ddddddddddddd', shape, identity, time, used, gross, each, first, partly, wholly, kept,
+        quota, span, latest))
     return newly, already + newly, false
 end
 

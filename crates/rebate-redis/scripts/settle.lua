@@ -27,8 +27,8 @@ local function remaining(key, item, now)
         return quota
     end
     if letter == 'S' then
-        local _, _, _, _, _, tick, ticks = unpack('<ddddddd', item)
-        local window, start, gross, refunded, gross_before, refunded_before = unpack('<dddddd', old, 33)
+        local tick, ticks = unpack('<dd', item, 33)
+        local start, gross, refunded, gross_before, refunded_before, _, window = unpack('<ddddddd', old, 25)
         local used, used_before, elapsed = gross - refunded, gross_before - refunded_before, now - start
         if -elapsed > window or elapsed - window >= window then
             return quota
@@ -38,8 +38,8 @@ local function remaining(key, item, now)
         local weighted = used_before * (ticks - floor(max(elapsed, 0) / tick))
         return max(floor(max(quota * ticks - weighted, 0) / ticks) - used, 0)
     elseif letter == 'B' then
-        local _, _, burst, _, unit_parts, denominator, span, span_fraction, _, adopted = unpack('<dddddddddd', item)
-        local old_burst, old_parts, old_denominator, tat, fraction = unpack('<ddddd', old, 17)
+        local _, burst, _, unit_parts, denominator, span, span_fraction, _, _, adopted = unpack('<dddddddddd', item)
+        local tat, fraction, _, old_burst, old_parts, old_denominator = unpack('<dddddd', old, 17)
         if tat < now or (tat == now and fraction == 0) then
             return burst
         end
@@ -57,7 +57,7 @@ local function remaining(key, item, now)
     elseif letter == 'L' or letter == 'C' then
         return max(quota - look_at_entries(key, old, now, quota, 1), 0)
     end
-    local start, finish, gross, refunded = unpack('<dddd', old, 25)
+    local start, finish, gross, refunded = unpack('<dddd', old, 17)
     if now >= finish or (now < start and start - now > finish - start) then
         return quota
     end
@@ -189,11 +189,12 @@ local function settle(keys, arguments)
         if #items + #added + count > 1024 then
             return { now, 'M' }
         end
-        local plans, out_of_bounds = decide_all(line_keys, items, costs, now)
-        if out_of_bounds then
-            return { now, 'B' }
-        end
-        if not plans then
+        local states, keeps, plans = decide_all(line_keys, items, #items, costs, now)
+        if not states then
+            local out_of_bounds = keeps
+            if out_of_bounds then
+                return { now, 'B' }
+            end
             local answer = { now, 'D' }
             for at = 1, #items do
                 local quota = quota_and_cost(items[at])
@@ -202,7 +203,7 @@ local function settle(keys, arguments)
             end
             return answer
         end
-        local states = enter_all(line_keys, items, plans)
+        enter_all(line_keys, items, #items, states, keeps, plans, now)
         for line, at in ipairs(numbers) do
             local instance, last = granted(states[line])
             local first = firsts[at]

@@ -1,10 +1,11 @@
 -- The sliding window counter (core: algorithm/sliding.rs). Letter S.
 --
--- state: shape · current's instance · previous' instance · quota · window · start · current's gross, refunded
---        · previous' gross, refunded · charged at   [current's marks, previous' marks]
--- item:  shape · fresh · quota · cost · window · tick · ticks · grace   [long key]
+-- state: shape · current's instance · previous' instance · start · current's gross, refunded · previous' gross, refunded
+--        · quota · window · charged at   [current's marks, previous' marks]
+-- item:  shape · quota · cost · window · tick · ticks · fresh · grace   [long key]
 
 local SLIDING = 87
+
 -- The marks behind a header that ends at byte `offset`: of the current bucket, or all, as bytes.
 local function bytes_of_marks(tail, offset)
     if #tail <= offset then
@@ -15,14 +16,13 @@ local function bytes_of_marks(tail, offset)
 end
 
 local function charge_sliding(key, item, now, given)
-    local shape, fresh, quota, cost, window, tick, ticks, grace = unpack('<dddddddd', item)
+    local shape, quota, cost, window, tick, ticks = unpack('<dddddd', item)
     cost = given or cost
     local old = call('GET', key) or ''
-    local current, previous, start, gross, refunded, gross_before, refunded_before, _
+    local was, current, previous, start, gross, refunded, gross_before, refunded_before
     local opens, marks = true, ''
     if #old > SLIDING then
-        local was
-        was, current, previous, _, _, start, gross, refunded, gross_before, refunded_before = unpack('<dddddddddd', old)
+        was, current, previous, start, gross, refunded, gross_before, refunded_before = unpack('<dddddddd', old)
         if was == shape then
             local elapsed = now - start
             if elapsed < window then
@@ -32,7 +32,7 @@ local function charge_sliding(key, item, now, given)
                 if refunded > 0 then
                     marks = NO_MARKS .. bytes_of_marks(old, SLIDING + 1)
                 end
-                start, current, previous = start + window, fresh, current
+                start, current, previous = start + window, unpack('<d', item, 49), current
                 gross, refunded, gross_before, refunded_before = 0, 0, gross, refunded
                 opens = nil
             end
@@ -43,7 +43,8 @@ local function charge_sliding(key, item, now, given)
         old = ''
     end
     if opens then
-        start, current, previous = now - now % window, fresh, fresh
+        start, current = now - now % window, unpack('<d', item, 49)
+        previous = current
         gross, refunded, gross_before, refunded_before = 0, 0, 0, 0
     end
     local used, used_before = gross - refunded, gross_before - refunded_before
@@ -58,17 +59,19 @@ local function charge_sliding(key, item, now, given)
         return nil, old
     end
     if gross == 0 then
-        current = fresh
+        current = unpack('<d', item, 49)
     end
     if gross > MAX_UNIT - cost then
-        current, previous, opens, marks = fresh, fresh, true, ''
+        current, opens, marks = unpack('<d', item, 49), true, ''
+        previous = current
         gross, refunded, gross_before, refunded_before = used, 0, used_before, 0
     end
-    local state = pack('<ddddddddddd', shape, current, previous, quota, window, start, gross + cost, refunded,
-        gross_before, refunded_before, now)
+    local state = pack('<ddddddddddd', shape, current, previous, start, gross + cost, refunded, gross_before,
+        refunded_before, quota, window, now)
     if opens == false and gross > 0 then
         return state
     end
     -- A refund may have moved it on: then it is kept for longer from its first charge in the bucket on.
+    local grace = unpack('<d', item, 57)
     return state .. marks, start + 2 * window - now + grace, opens == false, #item > 64 and sub(item, 65)
 end

@@ -14,7 +14,7 @@ use crate::item::{Adopted, Prepared, number};
 use crate::late::{Charging, Owed};
 use crate::link::Call;
 use crate::shared::{Shared, bytes, timestamp, unreadable, whole_number};
-use crate::view::{Said, State, View, adoption, identity_at, said, status, wholes};
+use crate::view::{Said, State, View, adoption, denied, headers, identity_at, said, status, wholes};
 
 /// How often a charge is sent again that the server answered without deciding it: for calendar windows around another time
 /// than the client's, or for a bucket's level at another rate. Each is over with one more call, unless others interfere.
@@ -49,10 +49,14 @@ async fn charge_one(shared: &Arc<Shared>, line: &Line<'_>) -> Result<Decision, E
     for _ in 0..ROUNDS {
         let count = shared.count(&prepared, line.place.key);
         let item = item(shared, &prepared, line.cost, around, adopted.as_ref(), count.original.as_deref());
+        let mut arguments = smallvec![item];
+        if shared.clock.is_some() {
+            arguments.push(shared.time());
+        }
         let mut call = Call {
             function: prepared.charge,
             keys: smallvec![count.name],
-            arguments: smallvec![item, shared.time()],
+            arguments,
             reads_only: false,
             repeatable: false,
         };
@@ -60,16 +64,12 @@ async fn charge_one(shared: &Arc<Shared>, line: &Line<'_>) -> Result<Decision, E
         let owed = || vec![Owed { count: shared.count(&prepared, line.place.key).name, cost: line.cost }];
         let answer = Charging::new(shared, shared.link.call(call), owed).await?;
         match &answer {
-            Value::BulkString(state) => {
-                return admitted_one(shared, &prepared, line, state).ok_or_else(|| unreadable(prepared.charge));
-            }
-            Value::Array(parts) => match parts.as_slice() {
-                [now, Value::Nil] => around = whole_number(now),
-                [now, state] => {
-                    let now = whole_number(now).ok_or_else(|| unreadable(prepared.charge))?;
-                    let view = bytes(state)
-                        .map(|state| View::read(state).flatten())
-                        .ok_or_else(|| unreadable(prepared.charge))?;
+            Value::BulkString(answer) => match denied(answer) {
+                None => {
+                    return admitted_one(shared, &prepared, line, answer).ok_or_else(|| unreadable(prepared.charge));
+                }
+                Some((now, state)) => {
+                    let view = View::read(state).flatten();
                     match said(view.as_ref(), line.limit, &prepared.shape, line.cost, now) {
                         Said::Denied(retry, status) => {
                             return Ok(Decision::Denied(Denial::of_one(status.of_item(line.item, Some(retry)))));
@@ -77,8 +77,8 @@ async fn charge_one(shared: &Arc<Shared>, line: &Line<'_>) -> Result<Decision, E
                         Said::Fits(_) => adopted = adoption(view.as_ref(), line.limit, &prepared.shape, now),
                     }
                 }
-                _ => return Err(unreadable(prepared.charge)),
             },
+            Value::Array(parts) if parts.len() == 1 => around = whole_number(&parts[0]),
             _ => return Err(unreadable(prepared.charge)),
         }
     }
@@ -88,8 +88,8 @@ async fn charge_one(shared: &Arc<Shared>, line: &Line<'_>) -> Result<Decision, E
 fn admitted_one(shared: &Shared, prepared: &Prepared, line: &Line<'_>, state: &[u8]) -> Option<Decision> {
     let view = View::read(state)??;
     let now = match view.state {
-        // A log's own time may be ahead of the clock.
-        State::Entries(_) => wholes::<1>(state, state.len().checked_sub(8)?)?[0],
+        // A log's own time may be ahead of the clock, which is then told behind.
+        State::Entries(_) if state.len() == 112 => wholes::<1>(state, 104)?[0],
         _ => view.charged_at,
     };
     let status = status(Some(&view), line.limit, &prepared.shape, now).of_item(line.item, None);
@@ -113,11 +113,6 @@ async fn charge_several(
     for _ in 0..ROUNDS {
         let mut keys: SmallVec<[Vec<u8>; 1]> = SmallVec::with_capacity(lines.len() + 1);
         let mut arguments: SmallVec<[Vec<u8>; 2]> = SmallVec::with_capacity(lines.len() + 2);
-        arguments.push(shared.time());
-        arguments.push(once.map_or(Vec::new(), |(once, _)| {
-            let lifetime = once.lifetime.as_micros() as u64;
-            [number(lifetime), number(shared.grace), own].concat()
-        }));
         for ((line, prepared), adopted) in lines.iter().zip(&prepared).zip(&adopted) {
             let count = shared.count(prepared, line.place.key);
             arguments.push(item(shared, prepared, line.cost, around, adopted.as_ref(), count.original.as_deref()));
@@ -125,8 +120,11 @@ async fn charge_several(
         }
         if let Some((once, scope)) = once {
             keys.push(shared.names.note(scope, once.key));
+            let lifetime = once.lifetime.as_micros() as u64;
+            arguments.push([number(lifetime), number(shared.grace), own].concat());
         }
-        let function = "rebate_charge_several";
+        arguments.push(shared.time());
+        let function = if once.is_some() { "rebate_charge_once" } else { "rebate_charge_several" };
         let repeatable = once.is_some();
         let mut call = Call { function, keys, arguments, reads_only: false, repeatable };
         shared.name_helpers(&mut call, lines.iter().map(|line| Some(line.limit)).enumerate());
@@ -143,14 +141,17 @@ async fn charge_several(
             };
             Charging::new(shared, shared.link.call(call), owed).await?
         };
-        let Value::Array(answer) = answer else { return Err(unreadable(function)) };
+        let answer = match answer {
+            Value::BulkString(states) => {
+                let receipt = admitted(shared, &prepared, lines, &states).ok_or_else(|| unreadable(function))?;
+                return Ok(Decision::Allowed(noted(receipt, once, false)));
+            }
+            Value::Array(answer) => answer,
+            _ => return Err(unreadable(function)),
+        };
         let [now, Value::BulkString(kind), rest @ ..] = answer.as_slice() else { return Err(unreadable(function)) };
         let now = whole_number(now).ok_or_else(|| unreadable(function))?;
         match kind.as_slice() {
-            b"A" => {
-                let receipt = admitted(shared, &prepared, lines, rest, now).ok_or_else(|| unreadable(function))?;
-                return Ok(Decision::Allowed(noted(receipt, once, false)));
-            }
             b"R" | b"O" => {
                 let receipt = replayed(shared, &prepared, lines, rest, now).ok_or_else(|| unreadable(function))?;
                 return Ok(Decision::Allowed(noted(receipt, once, kind == b"R")));
@@ -234,18 +235,15 @@ fn part_of(line: &Line<'_>, view: &View) -> Part {
     }
 }
 
-fn admitted(
-    shared: &Shared,
-    prepared: &[Arc<Prepared>],
-    lines: &Lines<'_>,
-    states: &[Value],
-    now: u64,
-) -> Option<Receipt> {
+fn admitted(shared: &Shared, prepared: &[Arc<Prepared>], lines: &Lines<'_>, answer: &[u8]) -> Option<Receipt> {
     let (mut parts, mut statuses) = (SmallVec::new(), Statuses::new());
-    let views = views(states, lines.len())?;
-    for ((line, prepared), view) in lines.iter().zip(prepared).zip(&views) {
-        parts.push(part_of(line, view.as_ref()?));
-        statuses.push(status(view.as_ref(), line.limit, &prepared.shape, now).of_item(line.item, None));
+    let headers = headers(answer);
+    (headers.len() == lines.len()).then_some(())?;
+    let [now] = wholes(answer, answer.len().checked_sub(8)?)?;
+    for ((line, prepared), header) in lines.iter().zip(prepared).zip(headers) {
+        let view = View::read(header)??;
+        parts.push(part_of(line, &view));
+        statuses.push(status(Some(&view), line.limit, &prepared.shape, now).of_item(line.item, None));
     }
     Some(Receipt::new(shared.identity.tag(), timestamp(now), parts, statuses))
 }

@@ -9,10 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::keys::escaped;
 
-/// Where an item's fresh identity stands.
-const FRESH: usize = 8;
-/// Where its cost stands.
-const COST: usize = 24;
+/// Where an item's cost stands.
+const COST: usize = 16;
 /// Bounds of calendar windows that are sent along: the window before the client's time, its own, and the next two.
 const BOUNDS: usize = 5;
 
@@ -29,6 +27,8 @@ pub(crate) struct Prepared {
     pub(crate) charge: &'static str,
     /// The item, with no cost and no fresh identity yet.
     item: Vec<u8>,
+    /// Where the fresh identity stands: behind what every charge reads.
+    fresh: usize,
     /// When the limit was last written down on the server, in microseconds since the epoch.
     pub(crate) written_at: AtomicU64,
 }
@@ -48,32 +48,34 @@ impl Prepared {
     pub(crate) fn new(limit: &Limit, grace: u64) -> Self {
         let shape = shape_of(limit);
         let grace = grace as f64;
-        let (charge, numbers) = match limit.policy().algorithm() {
+        // After shape, quota and cost; the zero is the fresh identity's place.
+        let (charge, quota, fresh, numbers) = match limit.policy().algorithm() {
             Algorithm::Fixed(Fixed { quota, layout }) => {
                 let (span, bounds) = match layout {
                     Layout::Aligned(span) => (*span as f64, 0),
                     Layout::FromFirst(span) => (-(*span as f64), 0),
                     Layout::Calendar(_) => (0.0, BOUNDS),
                 };
-                ("rebate_charge_fixed", vec![*quota as f64, 0.0, span, grace, bounds as f64])
+                ("rebate_charge_fixed", *quota, 24, vec![0.0, grace, span, bounds as f64])
             }
             Algorithm::Sliding(sliding) => {
-                let [quota, window, tick, ticks] =
-                    [sliding.quota, sliding.window, sliding.tick, sliding.ticks].map(|number| number as f64);
-                ("rebate_charge_sliding", vec![quota, 0.0, window, tick, ticks, grace])
+                let [window, tick, ticks] = [sliding.window, sliding.tick, sliding.ticks].map(|number| number as f64);
+                ("rebate_charge_sliding", sliding.quota, 48, vec![window, tick, ticks, 0.0, grace])
             }
             Algorithm::Bucket(bucket) => {
-                let [burst, unit_parts, denominator, span, fraction] =
-                    [bucket.burst, bucket.unit_parts(), bucket.denominator, bucket.span.micros, bucket.span.fraction]
+                let [unit_parts, denominator, span, fraction] =
+                    [bucket.unit_parts(), bucket.denominator, bucket.span.micros, bucket.span.fraction]
                         .map(|number| number as f64);
-                ("rebate_charge_bucket", vec![burst, 0.0, unit_parts, denominator, span, fraction, grace, 0.0])
+                let numbers = vec![unit_parts, denominator, span, fraction, 0.0, grace, 0.0];
+                ("rebate_charge_bucket", bucket.burst, 56, numbers)
             }
             Algorithm::Log(entries) | Algorithm::Concurrency(entries) => {
-                ("rebate_charge_entry", vec![entries.quota as f64, 0.0, entries.span as f64, grace])
+                ("rebate_charge_entry", entries.quota, 32, vec![entries.span as f64, 0.0, grace])
             }
         };
-        let mut item = Vec::with_capacity(16 + 8 * numbers.len());
+        let mut item = Vec::with_capacity(24 + 8 * numbers.len());
         item.extend_from_slice(&shape);
+        item.extend_from_slice(&(quota as f64).to_le_bytes());
         item.extend_from_slice(&[0; 8]);
         numbers.iter().for_each(|number| item.extend_from_slice(&number.to_le_bytes()));
         Prepared {
@@ -82,6 +84,7 @@ impl Prepared {
             name: escaped(limit.name()),
             charge,
             item,
+            fresh,
             written_at: AtomicU64::new(0),
         }
     }
@@ -100,7 +103,7 @@ impl Prepared {
         let further = original.map_or(0, <[u8]>::len) + if adopted.is_some() { 120 } else { 0 };
         let mut item = Vec::with_capacity(self.item.len() + further + 8 * BOUNDS);
         item.extend_from_slice(&self.item);
-        item[FRESH..FRESH + 8].copy_from_slice(&fresh.to_le_bytes());
+        item[self.fresh..self.fresh + 8].copy_from_slice(&fresh.to_le_bytes());
         item[COST..COST + 8].copy_from_slice(&number(cost));
         if let Algorithm::Fixed(Fixed { layout: Layout::Calendar(calendar), .. }) = self.limit.policy().algorithm() {
             bounds_around(calendar, now()).iter().for_each(|&bound| item.extend_from_slice(&number(bound)));

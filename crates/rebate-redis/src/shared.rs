@@ -15,7 +15,7 @@ use crate::item::{Prepared, number};
 use crate::keys::{CountName, DIGEST_MARK, Names, escaped};
 use crate::late::Owed;
 use crate::link::{Call, Link};
-use crate::view::{View, status};
+use crate::view::{View, headers, status};
 
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
@@ -221,16 +221,12 @@ impl Shared {
 
     /// Gives back what a late answer says was charged, as well as it can.
     pub(crate) async fn give_back_answer(&self, answer: &Value, owed: &[Owed]) {
-        let states: Vec<&[u8]> = match answer {
-            Value::BulkString(state) => vec![state],
-            Value::Array(parts) => match parts.as_slice() {
-                [Value::Int(_), Value::BulkString(kind), states @ ..] if kind == b"A" => {
-                    states.iter().filter_map(bytes).collect()
-                }
-                _ => return,
-            },
-            _ => return,
-        };
+        // Only the states of what was admitted are told in one text; a denial's begins with its time.
+        let Value::BulkString(answer) = answer else { return };
+        let states = headers(answer);
+        if states.is_empty() {
+            return;
+        }
         let mut call = Call {
             function: "rebate_refund",
             keys: SmallVec::new(),

@@ -9,6 +9,8 @@ use rebate_core::{
     Algorithm, Credit, Held, Limit, MAX_SLIDING_QUOTA, MAX_UNIT, MAX_WINDOW, Marks, Policy, Retry, Status,
 };
 
+use smallvec::SmallVec;
+
 use crate::item::{Adopted, Shape, bucket_of};
 
 /// A count's state.
@@ -108,11 +110,11 @@ impl View {
         let view = |quota, charged_at, state| Some(Some(View { shape, instance, quota, charged_at, state }));
         match shape[7] {
             b'A' | b'D' | b'F' => {
-                let [quota, start, end, gross, refunded, charged_at] = wholes(bytes, 16)?;
+                let [start, end, gross, refunded, quota, charged_at] = wholes(bytes, 16)?;
                 view(quota, charged_at, State::Window(Window { instance, start, end, gross, refunded }))
             }
             b'S' => {
-                let [quota, window, start, gross, refunded, gross_before, refunded_before, charged_at] =
+                let [start, gross, refunded, gross_before, refunded_before, quota, window, charged_at] =
                     wholes(bytes, 24)?;
                 let buckets = Buckets {
                     identity: instance,
@@ -123,17 +125,18 @@ impl View {
                 view(quota, charged_at, State::Sliding { window, buckets })
             }
             b'B' => {
-                let [quota, unit_parts, denominator, tat, fraction, gross, _kept, charged_at] = wholes(bytes, 16)?;
+                let [tat, fraction, gross, quota, unit_parts, denominator, _kept, charged_at] = wholes(bytes, 16)?;
                 let level = Level { identity: instance, tat: Credit { micros: tat, fraction }, gross };
                 let bytes = *bytes.first_chunk()?;
                 view(quota, charged_at, State::Bucket { unit_parts, denominator, level, bytes })
             }
             b'L' | b'C' => {
-                let [quota, span, acted, gross, used, _first, _kept, _partly, _wholly, _last] = wholes(bytes, 16)?;
+                let [acted, used, gross, _each, _first, _partly, _wholly, _kept, quota, span, _last] =
+                    wholes(bytes, 16)?;
                 // After a charge only the state itself is sent: all that counts ends with the new entry at the latest.
                 let entries = match bytes.len() {
-                    128 => {
-                        let [used, reset, fits, expires_at] = wholes(bytes, 96)?;
+                    136 => {
+                        let [used, reset, fits, expires_at] = wholes(bytes, 104)?;
                         Entries { span, acted, gross, used, reset, fits, expires_at }
                     }
                     _ => Entries { span, acted, gross, used, reset: acted + span, fits: 0, expires_at: acted + span },
@@ -308,6 +311,31 @@ fn held_bucket(view: &View, limit: &Limit) -> Option<Held> {
     let policy = Policy::bucket(old.rate, period, old.burst).ok()?;
     let limit = Limit::of(limit.name(), policy).ok()?;
     Some(Held { limit, count: Count::Bucket(*level, Marks::default()) })
+}
+
+/// The headers of the states in an answer to a charge that was admitted, one behind the other; what follows them is none.
+pub(crate) fn headers(mut answer: &[u8]) -> SmallVec<[&[u8]; 4]> {
+    let mut headers = SmallVec::new();
+    while let Some(letter) = answer.get(7) {
+        let length = match letter {
+            b'A' | b'D' | b'F' => 64,
+            b'S' => 88,
+            b'B' => 80,
+            b'L' | b'C' => 104,
+            _ => break,
+        };
+        let Some((header, rest)) = answer.split_at_checked(length) else { break };
+        headers.push(header);
+        answer = rest;
+    }
+    headers
+}
+
+/// The server's time and the state in the answer to a lone charge that is denied: no state begins with a negative number.
+pub(crate) fn denied(answer: &[u8]) -> Option<(u64, &[u8])> {
+    let (time, state) = answer.split_first_chunk()?;
+    let time = -1.0 - f64::from_le_bytes(*time);
+    (time >= 0.0).then_some((time as u64, state))
 }
 
 /// The identity that stands at a byte.
