@@ -7,6 +7,7 @@ pub mod fence;
 pub mod live_bytes;
 pub mod measure;
 pub mod scale;
+pub mod server;
 pub mod sides;
 pub mod table;
 pub mod targets;
