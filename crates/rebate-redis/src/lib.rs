@@ -28,7 +28,7 @@ pub fn fuzz_state(bytes: &[u8], limit: &rebate_core::Limit, cost: u64, now: u64)
     // As it is, and as one of this very limit.
     for shape in [view.shape, shape] {
         view.shape = shape;
-        let _ = (view.last(), view.expires_at(), view.own_status(now));
+        let _ = (view.last(), view.expires_at(), view.own_status(Some(limit), now));
         let _ = view::status(Some(&view), limit, &shape, now);
         let _ = view::said(Some(&view), limit, &shape, cost, now);
         let _ = view::adoption(Some(&view), limit, &shape, now);
