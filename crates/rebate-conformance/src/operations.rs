@@ -135,6 +135,7 @@ pub(crate) fn limits() -> Vec<(&'static str, Vec<Policy>)> {
     let micros = Duration::from_micros;
     let fixed = |quota, window| Policy::fixed(quota, window);
     let day = |quota, zone| Policy::calendar(quota, CalendarUnit::Day, zone);
+    let century = seconds(36_525 * 86_400);
     let pool = [
         ("aligned", vec![fixed(5, seconds(10)), fixed(2, seconds(10)), fixed(9, seconds(10)), fixed(5, seconds(7))]),
         (
@@ -196,6 +197,45 @@ pub(crate) fn limits() -> Vec<(&'static str, Vec<Policy>)> {
         ("wide sliding", vec![Policy::sliding(1000, seconds(60)), Policy::sliding(1 << 32, seconds(60))]),
         ("wide log", vec![Policy::sliding_log(1000, seconds(60)), Policy::concurrency(1000, seconds(60))]),
         ("wide first", vec![Policy::from_first(1000, seconds(60))]),
+        // The ends of what can be built.
+        (
+            "century",
+            vec![
+                Policy::from_first(10, century),
+                fixed(1 << 52, century),
+                Policy::sliding(1 << 32, century),
+                Policy::sliding_log(5, century),
+            ],
+        ),
+        (
+            "century bucket",
+            vec![
+                Policy::bucket(10, century, 10),
+                Policy::bucket(10, century, 7),
+                Policy::bucket(3, century, 3),
+                Policy::bucket(7, century, 7),
+            ],
+        ),
+        ("century leases", vec![Policy::concurrency(4, century), Policy::sliding(7, century)]),
+        (
+            "odd bucket",
+            vec![
+                Policy::bucket(1_000_000_007, seconds(3600), 4_000_000),
+                Policy::bucket(999_983, seconds(3600), 4_000_000),
+                Policy::bucket(1, seconds(3600), 800_000),
+            ],
+        ),
+        (
+            "micro",
+            vec![Policy::bucket(3, micros(1), 9), Policy::bucket(5, micros(1), 9), Policy::sliding(3, micros(1))],
+        ),
+        (
+            "odd calendar",
+            vec![
+                Policy::calendar(5, CalendarUnit::Year, "America/St_Johns"),
+                Policy::calendar(5, CalendarUnit::Month, "Pacific/Apia"),
+            ],
+        ),
     ];
     let good =
         |policies: Vec<Result<Policy, _>>| policies.into_iter().map(|policy| policy.expect("in bounds")).collect();
@@ -314,7 +354,7 @@ impl Record {
             0..=99 => 0,
             byte => u64::from(byte - 100),
         };
-        let coarse = match self.bytes[at] % 32 {
+        let coarse = match self.bytes[at] % 36 {
             0..=3 => 1,
             4..=6 => 1000,
             7 => SECOND / 7,
@@ -329,7 +369,11 @@ impl Record {
             28 => 60 * SECOND,
             29 => 3600 * SECOND,
             30 => DAY - SECOND,
-            _ => DAY,
+            31 => DAY,
+            32 => 2,
+            33 => 365 * DAY,
+            34 => 3652 * DAY,
+            _ => 5 * 3652 * DAY,
         };
         coarse + fine
     }

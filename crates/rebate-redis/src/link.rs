@@ -175,7 +175,8 @@ impl Link {
             return Err(Error::unavailable("the Redis cluster has fewer masters than before: begin again", false));
         };
         let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
+        // Somebody else's key of another type under such a name is none of ours.
+        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count).arg("TYPE").arg("string");
         let answer = self.0.read_of(node, &command).await?;
         redis::from_redis_value(answer)
             .map_err(|error| Error::unavailable("the answer to SCAN cannot be read", false).with_source(error))

@@ -55,6 +55,8 @@ async fn a_count_of_a_foreign_type_is_an_error_and_changes_no_other_limit() {
             assert!(error.to_string().contains("WRONGTYPE"), "{error}");
             let error = limiter.peek(limit, "anyone").await.expect_err("a list is no count");
             assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+            let page = limiter.list(limit, None, 10).await.expect("a list of the limit's other keys");
+            assert!(page.keys.is_empty(), "{page:?}");
             let error = limiter.settle(&mut topped_up, 2, Shortfall::Refuse).await.expect_err("a list is no count");
             assert!(error.to_string().contains("WRONGTYPE"), "{error}");
         }
