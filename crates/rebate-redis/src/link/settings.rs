@@ -49,10 +49,12 @@ impl fmt::Debug for Connection {
 /// A user of the server needs exactly these rules, `~` with the prefix of the store's keys:
 ///
 /// ```text
-/// ACL SETUSER name on >password ~prefix* +fcall +fcall_ro +function|load +ping   and what the functions call
+/// ACL SETUSER name on >password ~prefix* +fcall +fcall_ro +function|load +ping   and what the functions call:
+///     +del +get +hdel +hget +hlen +hset +pexpire +pttl +set +setrange +time +zadd +zcard +zrange
+///     +zrangebyscore +zrem +zremrangebyrank +zremrangebyscore +zrevrange +zrevrangebyscore +zscore
 /// on a cluster besides   +cluster|slots +asking   (+cluster|myid where its nodes' own names cannot be reached)
 /// behind sentinels       +role            (may be missing) and of the sentinels  +sentinel|get-master-addr-by-name
-/// to list keys           +scan            for another database than 0            +select
+/// to list keys           +scan +get +hgetall   for another database than 0   +select
 /// ```
 #[derive(Clone)]
 pub struct Settings {
