@@ -174,8 +174,10 @@ fn bounds_around(calendar: &Calendar, now: u64) -> [u64; BOUNDS] {
     [before.min(start), start, end, next, calendar.bounds(next).1]
 }
 
-/// The bucket whose units take so many parts of the denominator, and whose period is `period`.
+/// The bucket whose units take so many parts of the denominator, and whose period is `period`, if there can be one.
 pub(crate) fn bucket_of(burst: u64, unit_parts: u64, denominator: u64, period: u64) -> Option<Bucket> {
-    let rate = u128::from(period) * u128::from(denominator) / u128::from(unit_parts.max(1));
-    Bucket::new(burst, u64::try_from(rate).ok()?, period)
+    let rate = (u128::from(period) * u128::from(denominator)).checked_div(u128::from(unit_parts))?;
+    let rate = u64::try_from(rate).ok().filter(|&rate| rate > 0)?;
+    let bucket = Bucket::new(burst, rate, period)?;
+    ((bucket.unit_parts(), bucket.denominator) == (unit_parts, denominator)).then_some(bucket)
 }

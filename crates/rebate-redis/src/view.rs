@@ -84,7 +84,8 @@ impl View {
                         && is_used(&buckets.previous)
                 }
                 State::Bucket { unit_parts, denominator, level, .. } => {
-                    *denominator > 0
+                    self.quota > 0
+                        && *denominator > 0
                         && *unit_parts > 0
                         && level.tat.fraction < *denominator
                         && are_moments(&[*unit_parts, *denominator, level.tat.micros, level.gross])
