@@ -210,6 +210,13 @@ fn rates(machine: &Machine, scale: &Scale) -> Vec<Entry> {
         #[cfg(feature = "limitador-redis")]
         add("limitador", Box::new(rebate_benches::server::peer::Limitador::new(machine, limits, 1000)));
     }
+    // What a script can make at all that knows no refunds.
+    for (in_flight, tag) in [(256, "rate256f"), (64, "rate64f")] {
+        let terms = Terms { quota: MANY, window: DAYS, keys: 1000 };
+        let contender = Box::new(Bare::new(machine, floor("fixed"), tag, terms));
+        let name = format!("bare script, 1 limit, {in_flight}");
+        entries.push(Entry { name, contender, meant: Meant::Admitted, in_flight });
+    }
     entries
 }
 
@@ -273,12 +280,18 @@ fn targets(pairs: &[(Laps, Laps)], rates: &[Laps], alone: Option<Alone>) -> Targ
             format!("{}: {ratio:.2} times its floor's server time, wanted at most {}", ours.name, report::SERVER_TIME);
         targets.line(ratio <= report::SERVER_TIME, &what);
     }
-    let peers = rates.chunks_exact(2).filter(|_| cfg!(feature = "limitador-redis"));
+    let (beside, bare) = rates.split_at(rates.len().saturating_sub(2));
+    let peers = beside.chunks_exact(2).filter(|_| cfg!(feature = "limitador-redis"));
     for pair in peers.clone() {
         let ratio = pair[0].rate_over(&pair[1]);
         let what =
             format!("{} in flight: {ratio:.2} times limitador's rate, wanted at least {}", pair[0].name, report::RATE);
         targets.line(ratio >= report::RATE, &what);
+    }
+    for (bare, limitador) in
+        bare.iter().zip(beside.iter().skip(1).step_by(4)).filter(|_| cfg!(feature = "limitador-redis"))
+    {
+        targets.unknown(&format!("{} in flight: {:.2} times limitador's rate", bare.name, bare.rate_over(limitador)));
     }
     if peers.count() == 0 {
         targets.unknown("limitador's rate: measured only with --features limitador-redis");

@@ -161,6 +161,32 @@ local function admitted(states, count, now)
     return concat(states, '', 1, count + 1)
 end
 
+-- Two items, charged or not, without the tables that more of them take. Answers nothing where they are not both admitted,
+-- or one of them is of entries: nothing has been changed then.
+local function charge_pair(keys, items, now)
+    local one, other = decide_by[sub(items[1], 8, 8)], decide_by[sub(items[2], 8, 8)]
+    if not one or not other then
+        return nil
+    end
+    local first, keep, extends, original = one(keys[1], items[1], now)
+    if not first then
+        return nil
+    end
+    local second, keeps, extended, long = other(keys[2], items[2], now)
+    if not second then
+        return nil
+    end
+    put(keys[1], first, keep, extends, original)
+    put(keys[2], second, keeps, extended, long)
+    if #first > LONGEST_HEADER then
+        first = sub(first, 1, SLIDING + 1)
+    end
+    if #second > LONGEST_HEADER then
+        second = sub(second, 1, SLIDING + 1)
+    end
+    return first .. second .. pack('<d', now)
+end
+
 -- Charges every item or none.
 --
 -- keys: a count for each item, on a cluster then their helpers. arguments: the items · time
@@ -169,6 +195,12 @@ end
 local function charge_several(keys, arguments)
     local count = #arguments - 1
     local now = clock(arguments[count + 1])
+    if count == 2 then
+        local answer = charge_pair(keys, arguments, now)
+        if answer then
+            return answer
+        end
+    end
     local states, answer = charge_all(keys, arguments, count, now)
     return states and admitted(states, count, now) or answer
 end
