@@ -239,8 +239,12 @@ pub(crate) fn limits() -> Vec<(&'static str, Vec<Policy>)> {
     ];
     let good =
         |policies: Vec<Result<Policy, _>>| policies.into_iter().map(|policy| policy.expect("in bounds")).collect();
+    assert_eq!(pool.len(), usize::from(LIMITS), "or some are never drawn");
     pool.into_iter().map(|(name, policies)| (name, good(policies))).collect()
 }
+
+/// How many limits there are; see [`limits`].
+const LIMITS: u8 = 18;
 
 /// How many keys there are; see [`key`].
 pub(crate) const KEYS: u8 = 10;
@@ -321,7 +325,7 @@ struct Record {
 
 impl Record {
     fn limit(&self, at: usize) -> u8 {
-        self.limits[usize::from(self.bytes[at] % 3)] % limits_count()
+        self.limits[usize::from(self.bytes[at] % 3)] % LIMITS
     }
 
     fn key(&self, at: usize) -> u8 {
@@ -393,10 +397,6 @@ impl Record {
         };
         (0..count).map(|item_at| item(2 + 2 * item_at)).collect()
     }
-}
-
-fn limits_count() -> u8 {
-    12
 }
 
 fn operation(record: Record) -> Operation {
