@@ -3,23 +3,25 @@
 //! But for listing: a scan of node after node misses a key that moves from one ahead of it to one behind. Slots stand still
 //! while a list is made.
 
+mod harness;
+
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, RwLock};
 use std::thread;
-use std::time::Duration;
 
-use rebate_conformance::{Capabilities, Harness, differential, suite};
+use rebate_conformance::{differential, suite};
 use rebate_core::{
-    ChargeRequest, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, ManualClock, Page, Receipt, Refund,
-    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
+    ChargeRequest, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund, RefundRequest,
+    Renewal, SettleReply, SettleRequest, Statuses, Store,
 };
 use rebate_redis::{RedisStore, Settings};
 use rebate_servers::Cluster;
-use tokio::runtime::Runtime;
 
-struct OnMovingCluster;
+use harness::{OnServers, runtime};
+
+const ON_MOVING_CLUSTER: OnServers<Listing> =
+    OnServers { settings: || Settings::cluster(cluster().urls()), across_groups: false, store: Listing };
 
 /// Held to write while a list is made, to read while slots or masters change.
 static STANDSTILL: RwLock<()> = RwLock::new(());
@@ -60,11 +62,6 @@ fn slots_with_keys(cluster: &Cluster, node: usize) -> BTreeSet<u16> {
     let keys = cluster.node(node).command(&["KEYS", "*"]);
     let keys: Vec<String> = redis::from_redis_value(keys).expect("names of keys");
     keys.iter().map(|key| cluster.slot_of(key)).collect()
-}
-
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
 }
 
 /// The store, its lists made whole while nothing moves.
@@ -122,42 +119,14 @@ impl Store for Listing {
     }
 }
 
-impl Harness for OnMovingCluster {
-    type Store = Listing;
-
-    fn store(&self, clock: &ManualClock) -> Self::Store {
-        static STORES: AtomicU64 = AtomicU64::new(0);
-        let prefix = format!("t{}", STORES.fetch_add(1, Ordering::Relaxed));
-        // A slot under way with many keys may take longer than a service would wait.
-        let settings = Settings::cluster(cluster().urls()).call_timeout(Duration::from_secs(20));
-        Listing(RedisStore::builder(settings).prefix(&prefix).clock(clock.clone()).build().expect("valid settings"))
-    }
-
-    fn capped_store(&self, _clock: &ManualClock, _bytes: usize) -> Option<Self::Store> {
-        None
-    }
-
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        runtime().block_on(future)
-    }
-
-    fn forgets_expired(&self) -> bool {
-        true
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { memory_cap: false, across_groups: false }
-    }
-}
-
 suite!(
-    OnMovingCluster,
+    ON_MOVING_CLUSTER,
     without across_groups: "keys of different groups may lie on different nodes",
     without memory_cap: "the servers' own maxmemory is the cap; tests/trouble.rs fills it"
 );
 
 #[test]
 fn every_answer_is_the_models() {
-    differential(&OnMovingCluster, 60);
+    differential(&ON_MOVING_CLUSTER, 60);
     assert!(MOVES.load(Ordering::SeqCst) > 0, "no slot has moved meanwhile");
 }
