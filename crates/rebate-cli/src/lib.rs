@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod json;
 mod peek;
 mod refund;
 mod replay;

@@ -8,8 +8,9 @@ use clap::Args;
 use rebate::{Error, Limit, LimitRef, Limiter, Part, PartRefund, Receipt, RedisStore, Refund, Store};
 use serde::Serialize;
 
+use crate::json::{KeyReport, StatusReport};
 use crate::peek::say;
-use crate::show::{as_text, grouped, shown_key, shown_status};
+use crate::show::{grouped, shown_key, shown_status};
 use crate::store::{StoreArguments, block_on};
 use crate::trouble::Trouble;
 
@@ -51,12 +52,8 @@ struct Report {
 #[derive(Serialize)]
 struct PartReport {
     limit: String,
-    group: Option<String>,
-    key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_hex: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_hex: Option<String>,
+    #[serde(flatten)]
+    key: KeyReport,
     /// Units charged.
     cost: u64,
     /// Units given back by this call, and in all.
@@ -67,14 +64,6 @@ struct PartReport {
     tops_up: Option<u16>,
     /// After the refund; null when the store no longer knows the count.
     status: Option<StatusReport>,
-}
-
-#[derive(Serialize)]
-struct StatusReport {
-    quota: u64,
-    used: u64,
-    remaining: u64,
-    reset_micros: u64,
 }
 
 /// Refunds the token.
@@ -199,27 +188,15 @@ fn limit_name(limiter: &Limiter<RedisStore>, part: &Part) -> String {
 
 impl Report {
     fn new(limiter: &Limiter<RedisStore>, receipt: &Receipt, refund: &Refund) -> Self {
-        let report = |(part, answer): (&Part, &PartRefund)| {
-            let (key, key_hex) = as_text(part.key().bytes());
-            let (group, group_hex) = part.key().group().map(as_text).unzip();
-            PartReport {
-                limit: limit_name(limiter, part),
-                group,
-                key,
-                group_hex: group_hex.flatten(),
-                key_hex,
-                cost: part.cost,
-                given_back: answer.given_back,
-                given_back_in_all: answer.in_all,
-                expired: answer.expired,
-                tops_up: part.tops_up,
-                status: answer.status.map(|status| StatusReport {
-                    quota: status.quota(),
-                    used: status.used(),
-                    remaining: status.remaining(),
-                    reset_micros: status.reset_after().as_micros() as u64,
-                }),
-            }
+        let report = |(part, answer): (&Part, &PartRefund)| PartReport {
+            limit: limit_name(limiter, part),
+            key: part.key().into(),
+            cost: part.cost,
+            given_back: answer.given_back,
+            given_back_in_all: answer.in_all,
+            expired: answer.expired,
+            tops_up: part.tops_up,
+            status: answer.status.as_ref().map(StatusReport::from),
         };
         Report {
             store: limiter.store().identity().name().to_owned(),

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::StatusArguments;
 use super::gather::Gathered;
-use crate::show::as_text;
+use crate::json::{KeyReport, StatusReport};
 
 /// The whole of a listing. Its JSON form is a promise to those who read it by program.
 #[derive(Serialize)]
@@ -35,18 +35,10 @@ struct Counts<'a>(&'a Gathered);
 #[derive(Serialize)]
 pub(crate) struct Row<'a> {
     limit: &'a str,
-    /// As text, as the key: bytes that are not UTF-8 are replaced.
-    group: Option<String>,
-    key: String,
-    /// All bytes in hexadecimal, where the text does not tell them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_hex: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_hex: Option<String>,
-    quota: u64,
-    used: u64,
-    remaining: u64,
-    reset_micros: u64,
+    #[serde(flatten)]
+    key: KeyReport,
+    #[serde(flatten)]
+    status: StatusReport,
 }
 
 impl<'a> Report<'a> {
@@ -81,18 +73,6 @@ impl Serialize for Counts<'_> {
 
 impl<'a> Row<'a> {
     pub(crate) fn new(limit: &'a str, key: KeyRef<'_>, status: &Status) -> Self {
-        let (group, group_hex) = key.group().map(as_text).unzip();
-        let (key, key_hex) = as_text(key.bytes());
-        Row {
-            limit,
-            group,
-            key,
-            group_hex: group_hex.flatten(),
-            key_hex,
-            quota: status.quota(),
-            used: status.used(),
-            remaining: status.remaining(),
-            reset_micros: status.reset_after().as_micros() as u64,
-        }
+        Row { limit, key: key.into(), status: status.into() }
     }
 }
