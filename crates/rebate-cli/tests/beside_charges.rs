@@ -8,7 +8,9 @@
 //! `REBATE_PACE` is another pace than the default, `REBATE_RATE` another number of charges a second, and 0 of them is as
 //! many as there can be.
 
-mod support;
+mod support {
+    pub(crate) mod program;
+}
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rebate::{Decision, Limit, Limiter, RedisStore};
 use rebate_servers::Server;
-use support::program;
+use support::program::program;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 

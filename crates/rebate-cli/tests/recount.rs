@@ -1,13 +1,32 @@
 //! The replay of a real log against a count made by other means: naive, of this file alone, one history in
 //! the order of time, for every algorithm.
 
-mod support;
+mod support {
+    pub(crate) mod program;
+    pub(crate) mod replay;
+    pub(crate) mod run;
+}
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
+
+/// The log that lies in this repository.
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/apache_access.log")
+}
+
+/// The whole log, where the checkout has it beside it.
+fn whole_log() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/apache_access.log");
+    if path.exists() {
+        return Some(path);
+    }
+    println!("not tried on the whole log: {} is not there", path.display());
+    None
+}
 
 /// A request: microseconds since the epoch, key, status.
 type Request = (i128, String, u16);
@@ -190,7 +209,7 @@ fn replay(path: &Path, limits: &[String], refund: &[u16], more: &[&str]) -> Valu
     }
     arguments.extend(more.iter().map(|more| (*more).to_owned()));
     arguments.extend(["--top=1000000".to_owned(), path.to_str().expect("a readable path").to_owned()]);
-    support::replay(&arguments, b"")
+    support::replay::replay(&arguments, b"")
 }
 
 fn same(report: &Value, told: &Recount, requests: &[Request], what: &str) {
@@ -270,32 +289,32 @@ fn smallest_quotas(path: &Path, case: impl Fn(usize) -> std::ops::Range<usize>) 
 
 #[test]
 fn every_algorithm_as_counted_by_other_means() {
-    every_algorithm(&support::sample());
+    every_algorithm(&sample());
 }
 
 #[test]
 fn every_algorithm_on_the_whole_log() {
-    if let Some(path) = support::whole_log() {
+    if let Some(path) = whole_log() {
         every_algorithm(&path);
     }
 }
 
 #[test]
 fn several_limits_as_counted_by_other_means() {
-    several_limits(&support::sample());
-    if let Some(path) = support::whole_log() {
+    several_limits(&sample());
+    if let Some(path) = whole_log() {
         several_limits(&path);
     }
 }
 
 #[test]
 fn the_smallest_quota_is_confirmed_by_a_second_run() {
-    smallest_quotas(&support::sample(), |_| 0..3);
+    smallest_quotas(&sample(), |_| 0..3);
 }
 
 #[test]
 fn the_smallest_quota_on_the_whole_log_is_confirmed_by_a_second_run() {
-    if let Some(path) = support::whole_log() {
+    if let Some(path) = whole_log() {
         // One case each, so that it does not take a minute in a debug build.
         smallest_quotas(&path, |at| at % 3..at % 3 + 1);
     }

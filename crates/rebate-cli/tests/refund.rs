@@ -1,12 +1,37 @@
 //! `rebate refund`, `peek` and `reset`: another process than the one that charged.
 
-mod support;
+mod support {
+    pub(crate) mod program;
+    pub(crate) mod run;
+    pub(crate) mod service;
+}
 
-use rebate::{Item, KeyRef, Limiter, RedisStore};
+use rebate::{Item, KeyRef, Limit, Limiter, Receipt, RedisStore};
 use rebate_servers::Server;
 use serde_json::Value;
-use support::service::{Service, failure, text};
-use support::{program, run, run_command};
+use support::program::program;
+use support::run::{run, run_command};
+use support::service::{Service, failure, runtime, server, text};
+
+/// What only refunds are tested by.
+impl Service {
+    fn signed(secret: &[u8]) -> Self {
+        let limiter = |store| Limiter::signed(store, secret).expect("a long secret");
+        Self::with(server().url(), RedisStore::builder(server().url()), limiter)
+    }
+
+    fn used(&self, limit: &Limit, key: &str) -> u64 {
+        runtime().block_on(self.limiter.peek(limit, key)).expect("the server answers").used()
+    }
+
+    fn reset(&self, limit: &Limit, key: &str) {
+        assert!(runtime().block_on(self.limiter.reset(limit, key)).expect("the server answers"));
+    }
+
+    fn token(&self, receipt: &Receipt) -> String {
+        self.limiter.token(receipt).expect("the receipt is of this store")
+    }
+}
 
 #[test]
 fn what_one_process_charged_another_one_gives_back() {

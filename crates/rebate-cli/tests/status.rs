@@ -1,6 +1,10 @@
 //! `rebate status` on a real server that other processes charge.
 
-mod support;
+mod support {
+    pub(crate) mod program;
+    pub(crate) mod run;
+    pub(crate) mod service;
+}
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -9,8 +13,9 @@ use std::process::{Child, Command, Stdio};
 use rebate::{Item, KeyRef, Limiter, RedisStore};
 use rebate_servers::Cluster;
 use serde_json::Value;
+use support::program::program;
+use support::run::run_command;
 use support::service::{Service, failure, server, text};
-use support::{program, run_command};
 
 fn keys(report: &Value) -> Vec<&str> {
     let counts = report["counts"].as_array().expect("a list");

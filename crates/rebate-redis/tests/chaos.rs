@@ -5,7 +5,14 @@
 //! `REBATE_SEED` repeats a schedule that failed, as far as threads let it; `REBATE_SECONDS` goes on with further ones for so
 //! long (scripts/nightly.sh).
 
-mod support;
+/// What other programs of tests use too.
+#[path = "support"]
+mod support {
+    pub(crate) mod away;
+    pub(crate) mod random;
+    pub(crate) mod scene;
+    pub(crate) mod seed;
+}
 
 #[path = "chaos/audit.rs"]
 mod audit;
@@ -24,6 +31,7 @@ use rebate_servers::Server;
 
 use faults::{Controller, Fault};
 use support::random::Random;
+use support::seed::seed;
 use world::{Kind, World};
 
 /// Tasks of one round, and the operations of each.
@@ -65,7 +73,7 @@ fn a_failover_admits_no_more_than_the_writes_it_lost() {
 fn rounds(name: &str, kind: Kind, faults: &[Fault], losses: &[Fault]) {
     let seconds: u64 = std::env::var("REBATE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut seed = Random::seed("REBATE_SEED");
+    let mut seed = seed();
     loop {
         round(name, kind, faults, losses, seed);
         seed += 1;
@@ -89,7 +97,7 @@ fn round(name: &str, kind: Kind, faults: &[Fault], losses: &[Fault], seed: u64) 
     let world = Arc::new(World::new(format!("{name}: REBATE_SEED={seed}"), kind, &controller));
     let _told = world::Told(Arc::clone(&world));
     runtime.block_on(async {
-        support::once_answered(async || world.watching.store().ping().await).await;
+        support::away::once_answered(async || world.watching.store().ping().await).await;
         let tasks: Vec<_> = (0..TASKS)
             .map(|task| tokio::spawn(load::run(Arc::clone(&world), task, Random::new(seed ^ (task as u64 + 1) << 32))))
             .collect();

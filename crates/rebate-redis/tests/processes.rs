@@ -2,7 +2,12 @@
 //!
 //! `REBATE_SECONDS` makes it last so long (scripts/nightly.sh: 10); without it it is a number of operations.
 
-mod support;
+/// What other programs of tests use too.
+mod support {
+    pub(crate) mod random;
+    pub(crate) mod scene;
+    pub(crate) mod steps;
+}
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +19,8 @@ use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 
 use support::random::Random;
-use support::{charged, every_key_expires, limiter, limits, patient, until, used};
+use support::scene::{every_key_expires, limiter, limits, patient, used};
+use support::steps::{charged, until};
 
 const QUOTA: u64 = 30;
 /// Never reached.

@@ -1,5 +1,4 @@
 //! A service that charges a real server: what the program finds there comes from here, a process of its own.
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses some of it")]
 
 use std::process::Output;
 use std::sync::OnceLock;
@@ -10,35 +9,30 @@ use rebate_servers::{Server, until};
 use tokio::runtime::Runtime;
 
 /// One server for all tests of a program; each service has keys of its own.
-pub fn server() -> &'static Server {
+pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(Server::start)
 }
 
 /// Several threads, so that it also does what nobody waits for.
-fn runtime() -> &'static Runtime {
+pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
 }
 
-pub struct Service {
-    pub limiter: Limiter<RedisStore>,
+pub(crate) struct Service {
+    pub(crate) limiter: Limiter<RedisStore>,
     url: String,
     prefix: String,
 }
 
 impl Service {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(server().url(), RedisStore::builder(server().url()), Limiter::new)
     }
 
-    pub fn signed(secret: &[u8]) -> Self {
-        let limiter = |store| Limiter::signed(store, secret).expect("a long secret");
-        Self::with(server().url(), RedisStore::builder(server().url()), limiter)
-    }
-
     /// A service whose operators reach the store at `url`.
-    pub fn with(
+    pub(crate) fn with(
         url: String,
         builder: RedisStoreBuilder,
         limiter: impl FnOnce(RedisStore) -> Limiter<RedisStore>,
@@ -49,32 +43,20 @@ impl Service {
         Service { limiter: limiter(store), url, prefix }
     }
 
-    pub fn limit(&self, name: &str, policy: &str) -> Limit {
+    pub(crate) fn limit(&self, name: &str, policy: &str) -> Limit {
         self.limiter.limit(name, policy).expect("a valid limit")
     }
 
-    pub fn charge<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>, cost: u64) -> Receipt {
+    pub(crate) fn charge<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>, cost: u64) -> Receipt {
         self.charge_all(&[Item::new(limit, key).cost(cost)]).receipt().expect("there is room")
     }
 
-    pub fn charge_all(&self, items: &[Item<'_>]) -> Decision {
+    pub(crate) fn charge_all(&self, items: &[Item<'_>]) -> Decision {
         runtime().block_on(self.limiter.charge_all(items)).expect("the server answers")
     }
 
-    pub fn used(&self, limit: &Limit, key: &str) -> u64 {
-        runtime().block_on(self.limiter.peek(limit, key)).expect("the server answers").used()
-    }
-
-    pub fn reset(&self, limit: &Limit, key: &str) {
-        assert!(runtime().block_on(self.limiter.reset(limit, key)).expect("the server answers"));
-    }
-
-    pub fn token(&self, receipt: &Receipt) -> String {
-        self.limiter.token(receipt).expect("the receipt is of this store")
-    }
-
     /// Nobody waits for limits to be written down, but the program reads them.
-    pub fn await_written_down(&self, limits: usize) {
+    pub(crate) fn await_written_down(&self, limits: usize) {
         until("the limits are written down", || {
             let written = runtime().block_on(self.limiter.store().limits()).expect("the server answers");
             (written.len() == limits).then_some(())
@@ -82,32 +64,32 @@ impl Service {
     }
 
     /// A command line for the service's store.
-    pub fn line<'a>(&'a self, command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn line<'a>(&'a self, command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         [&[command, "--store", &self.url, "--prefix", &self.prefix], more].concat()
     }
 
-    pub fn run(&self, command: &str, more: &[&str]) -> Output {
-        super::run(&self.line(command, more), b"")
+    pub(crate) fn run(&self, command: &str, more: &[&str]) -> Output {
+        super::run::run(&self.line(command, more), b"")
     }
 
     /// What the program says when it is content.
-    pub fn told(&self, command: &str, more: &[&str]) -> String {
+    pub(crate) fn told(&self, command: &str, more: &[&str]) -> String {
         let output = self.run(command, more);
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    pub fn json(&self, command: &str, more: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, command: &str, more: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.told(command, &[more, &["--json"]].concat())).expect("one JSON object")
     }
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The exit status and what standard error says, which never is a panic.
-pub fn failure(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn failure(output: &Output) -> (Option<i32>, String) {
     let errors = text(&output.stderr);
     assert!(output.stdout.is_empty() && !errors.contains("panicked"), "{errors}");
     (output.status.code(), errors)

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rebate_core::{Decision, Idempotency, Item, Settlement, Shortfall};
 use rebate_servers::Server;
 
-use crate::support::{every_key_expires, once_answered, used};
+use crate::support::away::once_answered;
+use crate::support::scene::{every_key_expires, used};
 use crate::world::{Charge, KEYS, Kind, Outcome, QUOTA, World};
 
 /// All is well again, and no task is left.

@@ -32,7 +32,7 @@ pub(crate) async fn run(world: Arc<World>, task: usize, random: Random) {
             2 | 3 => task.charge(true, false, false).await,
             4 => task.charge(true, true, false).await,
             5 => {
-                let is_traced = task.random.one_in(2);
+                let is_traced = task.random.below(2) == 0;
                 task.charge(is_traced, false, true).await;
             }
             6 => task.settle().await,
@@ -40,7 +40,7 @@ pub(crate) async fn run(world: Arc<World>, task: usize, random: Random) {
         }
         task.world.operations.fetch_add(1, Ordering::SeqCst);
         // Mostly only what gets through counts as load; some of it hammers on.
-        if std::mem::take(&mut task.in_trouble) && !task.random.one_in(4) {
+        if std::mem::take(&mut task.in_trouble) && task.random.below(4) > 0 {
             while task.limiter.store().ping().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }

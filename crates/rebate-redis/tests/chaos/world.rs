@@ -7,7 +7,8 @@ use rebate_core::{Fallback, Item, Limit, Limiter, Policy, Receipt};
 use rebate_redis::RedisStore;
 
 use crate::faults::Controller;
-use crate::support::{hasty, limiter, limits, patient};
+use crate::support::away::hasty;
+use crate::support::scene::{limiter, limits, patient};
 
 pub(crate) const QUOTA: u64 = 20;
 /// For each style of charge.

@@ -4,7 +4,9 @@ use rebate_core::{Decision, Error, Fallback, Idempotency, Item, Limit, Limiter};
 use rebate_redis::{RedisStore, Settings};
 use rebate_servers::{Proxy, Server};
 
-use crate::support::{charged, hasty, limiter, limits, patient, until, used};
+use crate::support::away::hasty;
+use crate::support::scene::{limiter, limits, patient, used};
+use crate::support::steps::{charged, until};
 
 const QUOTA: u64 = 20;
 

@@ -8,7 +8,9 @@ use rebate_redis::RedisStore;
 use rebate_servers::Server;
 
 use crate::support::random::Random;
-use crate::support::{charged, every_key_expires, keys, limiter, limits, patient, used};
+use crate::support::scene::{every_key_expires, keys, limiter, limits, patient, used};
+use crate::support::seed::seed;
+use crate::support::steps::charged;
 
 const QUOTA: u64 = 20;
 
@@ -80,7 +82,7 @@ async fn all_that_fit(limiter: &Limiter<RedisStore>, limit: &Limit) -> Vec<Recei
 /// A server that has to evict all the while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_eviction_each_loss_costs_a_quota_at_most() {
-    let seed = Random::seed("REBATE_SEED");
+    let seed = seed();
     println!("REBATE_SEED={seed}");
     let mut random = Random::new(seed);
     let server = Server::builder().argument("maxmemory-policy", "allkeys-random").start();

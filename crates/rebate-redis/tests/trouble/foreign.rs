@@ -4,7 +4,8 @@ use rebate_core::{Fallback, Item, Limit, Limiter, Shortfall};
 use rebate_redis::RedisStore;
 use rebate_servers::Server;
 
-use crate::support::{charged, limiter, limits, patient, used};
+use crate::support::scene::{limiter, limits, patient, used};
+use crate::support::steps::charged;
 
 const QUOTA: u64 = 20;
 

@@ -6,7 +6,8 @@ use rebate_core::{Decision, Fallback, Idempotency, Item, Limit, Limiter};
 use rebate_redis::RedisStore;
 use rebate_servers::{Proxy, Server};
 
-use crate::support::{charged, limiter, limits, patient, until, used};
+use crate::support::scene::{limiter, limits, patient, used};
+use crate::support::steps::{charged, until};
 
 const QUOTA: u64 = 20;
 

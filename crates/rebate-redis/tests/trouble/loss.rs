@@ -3,8 +3,10 @@
 use rebate_core::{Fallback, Item};
 use rebate_servers::{Proxy, Server};
 
-use crate::support::data::Data;
-use crate::support::{charged, every_key_expires, limiter, limits, once_answered, patient, used};
+use crate::data::Data;
+use crate::support::away::once_answered;
+use crate::support::scene::{every_key_expires, limiter, limits, patient, used};
+use crate::support::steps::charged;
 
 const QUOTA: u64 = 20;
 

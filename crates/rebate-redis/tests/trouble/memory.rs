@@ -3,8 +3,9 @@
 use rebate_core::{Fallback, Item, Shortfall};
 use rebate_servers::Server;
 
-use crate::support::data::Data;
-use crate::support::{charged, every_key_expires, limiter, limits, patient, used};
+use crate::data::Data;
+use crate::support::scene::{every_key_expires, limiter, limits, patient, used};
+use crate::support::steps::charged;
 
 const QUOTA: u64 = 20;
 

@@ -1,12 +1,8 @@
-//! What the tests of processes, of trouble and of chaos share.
-#![allow(dead_code, reason = "each of the test programs uses a part of it")]
+//! Limits, limiters, and what their server holds: for the tests of processes, of trouble and of chaos.
 
-pub(crate) mod data;
-pub(crate) mod random;
+use std::time::Duration;
 
-use std::time::{Duration, Instant};
-
-use rebate_core::{CalendarUnit, Decision, Error, Fallback, Item, Limit, Limiter, Policy, Receipt};
+use rebate_core::{CalendarUnit, Error, Fallback, Item, Limit, Limiter, Policy};
 use rebate_redis::{RedisStore, Settings};
 use rebate_servers::Server;
 
@@ -35,22 +31,9 @@ pub(crate) fn patient(url: impl Into<String>) -> Settings {
     Settings::url(url).connect_timeout(Duration::from_secs(20)).call_timeout(Duration::from_secs(20))
 }
 
-/// Gives up soon, so that trouble shows.
-pub(crate) fn hasty(url: impl Into<String>) -> Settings {
-    Settings::url(url).connect_timeout(Duration::from_millis(400)).call_timeout(Duration::from_millis(150))
-}
-
 /// A limiter over a store with these settings.
 pub(crate) fn limiter(settings: Settings) -> Limiter<RedisStore> {
     Limiter::new(RedisStore::builder(settings).build().expect("sound settings"))
-}
-
-/// Charges that must be admitted.
-pub(crate) async fn charged(limiter: &Limiter<RedisStore>, items: &[Item<'_>]) -> Receipt {
-    match limiter.charge_all(items).await {
-        Ok(Decision::Allowed(receipt)) => receipt,
-        other => panic!("not admitted: {other:?}"),
-    }
 }
 
 /// Units in use of each of the limits.
@@ -58,30 +41,6 @@ pub(crate) async fn used(limiter: &Limiter<RedisStore>, limits: &[Limit], key: &
     let items: Vec<Item<'_>> = limits.iter().map(|limit| Item::new(limit, key)).collect();
     let statuses = limiter.peek_all(&items).await.expect("the server answers");
     statuses.iter().map(|status| status.used()).collect()
-}
-
-/// Asks again, for a minute at most, until the answer is not an error of a server that is away.
-pub(crate) async fn once_answered<T>(mut ask: impl AsyncFnMut() -> Result<T, Error>) -> T {
-    let begun = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => {
-                assert!(error.is_unavailable(), "{error}");
-                assert!(begun.elapsed() < Duration::from_secs(60), "nothing but this for a minute: {error}");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-    }
-}
-
-/// Asks again, for a minute at most, until it holds.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited a minute in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// All keys of the server.

@@ -4,7 +4,9 @@ use rebate_core::{Decision, Idempotency, Item, Limit, Limiter, Shortfall};
 use rebate_redis::RedisStore;
 use rebate_servers::Server;
 
-use super::{charged, every_key_expires, keys, once_answered, used};
+use crate::support::away::once_answered;
+use crate::support::scene::{every_key_expires, keys, used};
+use crate::support::steps::charged;
 
 const IDEMPOTENCY: &str = "request-1";
 
