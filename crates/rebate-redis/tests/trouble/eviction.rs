@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rebate_core::{Fallback, Item, Limit, Limiter, ManualClock, Receipt, Timestamp};
+use rebate_core::{Fallback, Idempotency, Item, Limit, Limiter, ManualClock, Receipt, Shortfall, Timestamp};
 use rebate_redis::RedisStore;
 use rebate_servers::Server;
 
@@ -77,6 +77,105 @@ async fn all_that_fit(limiter: &Limiter<RedisStore>, limit: &Limit) -> Vec<Recei
         assert!(receipts.len() < 1000, "it never ends");
     }
     receipts
+}
+
+/// What remembers that an idempotency key was billed: its retry is billed again, as any charge is, for as long as the quota
+/// lasts. Each of the receipts gives back its own units, and none frees the key for another's note.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_note_of_an_idempotency_key_its_retry_is_billed_again() {
+    const COST: u64 = 6;
+    let server = Server::start();
+    let limiter = limiter(patient(server.url()));
+    let limits = limits(QUOTA, Fallback::Error);
+    for limit in &limits {
+        let items = [Item::new(limit, "anyone").cost(COST)];
+        let once = async || limiter.charge_once(&items, Idempotency::new("request")).await.expect("an answer");
+        let in_use = async || used(&limiter, std::slice::from_ref(limit), "anyone").await[0];
+        let mut receipts = Vec::new();
+        while let Some(receipt) = once().await.receipt() {
+            assert!(!receipt.is_replay(), "{}: nothing was left to tell of it", limit.name());
+            receipts.push(receipt);
+            assert_eq!(in_use().await, COST * receipts.len() as u64, "{}", limit.name());
+            evict(&server, ":i:");
+        }
+        // Lost units, if nobody keeps the receipts; never any above the quota.
+        assert_eq!(receipts.len() as u64, QUOTA / COST, "{}", limit.name());
+        every_key_expires(&server);
+
+        let mut last = receipts.pop().expect("it was billed");
+        assert_eq!(limiter.refund(&mut last).await.expect("an answer").given_back(), COST);
+        let mut noted = once().await.receipt().expect("there is room again");
+        assert!(!noted.is_replay());
+        for mut receipt in receipts {
+            assert_eq!(limiter.refund(&mut receipt).await.expect("an answer").given_back(), COST, "{}", limit.name());
+        }
+        let replay = once().await.receipt().expect("the note");
+        assert!(replay.is_replay(), "{}: the key was freed by receipts that are not its own", limit.name());
+        assert_eq!(in_use().await, COST);
+        assert_eq!(limiter.refund(&mut noted).await.expect("an answer").given_back(), COST);
+        assert_eq!(in_use().await, 0);
+        every_key_expires(&server);
+    }
+}
+
+/// What remembers top-ups: a copy of the token that knows of none tops up once more, one that knows of them does not and lets
+/// the server know again. The quota holds, and each unit comes back once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_what_is_known_of_top_ups_a_copy_that_knows_none_tops_up_once_more() {
+    const COST: u64 = 2;
+    const TRUE_COST: u64 = 8;
+    let server = Server::start();
+    let limiter = limiter(patient(server.url()));
+    let limits = limits(QUOTA, Fallback::Error);
+    for limit in &limits {
+        let name = limit.name();
+        let in_use = async || used(&limiter, std::slice::from_ref(limit), "anyone").await[0];
+        // What was topped up; none where it was refused.
+        let settle = async |receipt: &mut Receipt| {
+            let settlement = limiter.settle(receipt, TRUE_COST, Shortfall::Refuse).await.expect("an answer");
+            settlement.settled().map(|settled| settled.parts[0].topped_up)
+        };
+        let copy = |token: &str| limiter.receipt(token).expect("a token of this store");
+        let mut knows = charged(&limiter, &[Item::new(limit, "anyone").cost(COST)]).await;
+        let token = limiter.token(&knows).expect("every receipt has a token");
+        assert_eq!(settle(&mut knows).await, Some(TRUE_COST - COST));
+        assert_eq!(settle(&mut copy(&token)).await, Some(0), "{name}: it is known");
+
+        evict(&server, ":t:");
+        assert_eq!(settle(&mut knows).await, Some(0), "{name}: it knows itself");
+        assert_eq!(settle(&mut copy(&token)).await, Some(0), "{name}: the server knows again");
+        assert_eq!(in_use().await, TRUE_COST, "{name}");
+
+        evict(&server, ":t:");
+        let mut again = copy(&token);
+        assert_eq!(settle(&mut again).await, Some(TRUE_COST - COST), "{name}");
+        assert_eq!(settle(&mut copy(&token)).await, Some(0), "{name}: once more, and no more");
+        assert_eq!(in_use().await, TRUE_COST + TRUE_COST - COST, "{name}");
+        every_key_expires(&server);
+
+        // No more than there is.
+        let others = charged(&limiter, &[Item::new(limit, "anyone").cost(QUOTA - in_use().await)]).await;
+        evict(&server, ":t:");
+        assert_eq!(settle(&mut copy(&token)).await, None, "{name}: beyond its quota");
+        assert_eq!(in_use().await, QUOTA, "{name}");
+
+        // The units charged at first are of both; each has its own top-up besides.
+        let mut given_back = 0;
+        for mut receipt in [knows, again, copy(&token), others] {
+            given_back += limiter.refund(&mut receipt).await.expect("an answer").given_back();
+        }
+        assert_eq!((given_back, in_use().await), (QUOTA, 0), "{name}");
+        every_key_expires(&server);
+    }
+}
+
+/// Takes every key of a kind, of which there must be one.
+fn evict(server: &Server, kind: &str) {
+    let keys: Vec<String> = keys(server).into_iter().filter(|key| key.contains(kind)).collect();
+    assert!(!keys.is_empty(), "no key of {kind}");
+    for key in keys {
+        server.command(&["DEL", &key]);
+    }
 }
 
 /// A server that has to evict all the while.
