@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.."
 seconds=${SECONDS_EACH:-20}
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-    mapfile -t targets < <(cargo +nightly fuzz list)
+    # Not in a process substitution: what fails there is not seen, and nothing would be fuzzed.
+    list=$(cargo +nightly fuzz list)
+    mapfile -t targets <<<"$list"
 fi
 # Seeds that read, so that a short run gets past the first character.
 seed() {
@@ -24,7 +26,14 @@ seed log_line json '{"time":"2015-05-17T10:05:03.5Z","ip":"192.0.2.7","status":"
 seed token one 'HgRmdXp6gID5wMHEggMAAAFhAWsBAAECAwQFBgcAAA'
 head -c 400 Cargo.lock >fuzz/corpus/seed.tmp 2>/dev/null && mkdir -p fuzz/corpus/operations &&
     mv fuzz/corpus/seed.tmp fuzz/corpus/operations/seed-bytes
+crashed=()
 for target in "${targets[@]}"; do
     echo "== fuzz $target, $seconds s"
-    cargo +nightly fuzz run "$target" ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} -- -max_total_time="$seconds" -print_final_stats=1 -print_funcs=0 -rss_limit_mb=4096
+    # The others have their time all the same.
+    cargo +nightly fuzz run "$target" ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} -- \
+        -max_total_time="$seconds" -print_final_stats=1 -print_funcs=0 -rss_limit_mb=4096 || crashed+=("$target")
 done
+if [ ${#crashed[@]} -gt 0 ]; then
+    echo "failed: ${crashed[*]}"
+    exit 1
+fi

@@ -22,7 +22,6 @@ use support::program::program;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-const KEYS: u64 = 1_000_000;
 /// By how much the listing may slow the slowest hundredth of the charges.
 const MOST: f64 = 1.2;
 /// Charges under way at once where there can be as many as may be.
@@ -37,14 +36,15 @@ struct Charges {
     limiter: Limiter<RedisStore>,
     limit: Limit,
     server: Server,
+    keys: u64,
     /// A second.
     rate: u64,
 }
 
 impl Charges {
-    /// A server with a million counts.
+    /// A server with so many counts.
     fn new() -> Self {
-        let server = Server::start();
+        let (server, keys) = (Server::start(), number("REBATE_KEYS", 1_000_000));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let limiter = Limiter::new(RedisStore::builder(server.url()).prefix("p").build().expect("valid settings"));
         let limit = limiter.limit("l", "1000000/30d from first").expect("a valid limit");
@@ -60,10 +60,10 @@ impl Charges {
                 redis.call('SET', string.format('p:{k%d}:c:l', key), state, 'PX', 86400000)
             end";
         for chunk in 0..100 {
-            let [from, to] = [chunk * (KEYS / 100) + 1, (chunk + 1) * (KEYS / 100)].map(|key| key.to_string());
+            let [from, to] = [chunk * (keys / 100) + 1, (chunk + 1) * (keys / 100)].map(|key| key.to_string());
             server.command(&["EVAL", fill, "0", &from, &to]);
         }
-        Charges { runtime, limiter, limit, server, rate: number("REBATE_RATE", 4000) }
+        Charges { runtime, limiter, limit, server, keys, rate: number("REBATE_RATE", 4000) }
     }
 
     /// How long each charge took, for as long as `goes_on`, in nanoseconds.
@@ -85,7 +85,7 @@ impl Charges {
             let few = self.rate.div_ceil(200);
             for _ in 0..(due - sent).min(few) {
                 let (limiter, limit, latencies) = (self.limiter.clone(), self.limit.clone(), Arc::clone(&latencies));
-                let key = key(due + sent);
+                let key = key(due + sent, self.keys);
                 tokio::spawn(async move {
                     let took = charge(&limiter, &limit, &key).await;
                     latencies.lock().await.push(took);
@@ -101,10 +101,11 @@ impl Charges {
         let (mut tasks, stop) = (tokio::task::JoinSet::new(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
         for task in 0..AT_ONCE {
             let (limiter, limit, stop) = (self.limiter.clone(), self.limit.clone(), Arc::clone(&stop));
+            let keys = self.keys;
             tasks.spawn(async move {
                 let mut latencies = Vec::new();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    latencies.push(charge(&limiter, &limit, &key(task + latencies.len() as u64 * AT_ONCE)).await);
+                    latencies.push(charge(&limiter, &limit, &key(task + latencies.len() as u64 * AT_ONCE, keys)).await);
                 }
                 latencies
             });
@@ -126,9 +127,9 @@ impl Charges {
     }
 }
 
-/// One of the million, none twice in a while.
-fn key(number: u64) -> String {
-    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS).to_string()
+/// One of so many, none twice in a while.
+fn key(number: u64, keys: u64) -> String {
+    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys).to_string()
 }
 
 async fn charge(limiter: &Limiter<RedisStore>, limit: &Limit, key: &str) -> u64 {
@@ -213,5 +214,5 @@ fn a_whole_listing_beside_charges() {
     let took = begun.elapsed().as_secs_f64();
     assert!(status.is_some_and(|status| status.success()));
     let (before, during) = (tell("before", before, 10.0), tell("during", during, took));
-    println!("the listing of a million keys took {took:.1} s; p99 was {:.2} times that before", during / before);
+    println!("the listing of {} keys took {took:.1} s; p99 was {:.2} times that before", charges.keys, during / before);
 }
