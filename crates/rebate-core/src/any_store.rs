@@ -16,8 +16,9 @@ use crate::store::{
 
 /// Any store behind one type, for a service that picks its store at run time. Cheap to clone.
 ///
-/// It allocates a future for each call and has no synchronous path; where the store is known when
-/// compiling, use it as it is.
+/// It allocates a future for each call and has no method that ends in `_now`; charges and refunds that the
+/// store answers [at once](crate::Limiter::charge_all_at_once) need no future. Where the store is known when compiling,
+/// use it as it is.
 #[derive(Clone)]
 pub struct AnyStore {
     store: Arc<dyn DynStore>,
@@ -42,6 +43,8 @@ trait DynStore: Send + Sync + 'static {
     async fn reset(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error>;
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error>;
     fn hand_back(&self, receipt: Receipt);
+    fn charge_at_once(&self, request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>>;
+    fn refund_at_once(&self, request: &RefundRequest<'_>) -> Option<Result<Refund, Error>>;
 }
 
 #[async_trait]
@@ -81,6 +84,14 @@ impl<S: Store> DynStore for S {
     fn hand_back(&self, receipt: Receipt) {
         Store::hand_back(self, receipt);
     }
+
+    fn charge_at_once(&self, request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>> {
+        Store::charge_at_once(self, request)
+    }
+
+    fn refund_at_once(&self, request: &RefundRequest<'_>) -> Option<Result<Refund, Error>> {
+        Store::refund_at_once(self, request)
+    }
 }
 
 impl Store for AnyStore {
@@ -118,6 +129,14 @@ impl Store for AnyStore {
 
     fn hand_back(&self, receipt: Receipt) {
         self.store.hand_back(receipt);
+    }
+
+    fn charge_at_once(&self, request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>> {
+        self.store.charge_at_once(request)
+    }
+
+    fn refund_at_once(&self, request: &RefundRequest<'_>) -> Option<Result<Refund, Error>> {
+        self.store.refund_at_once(request)
     }
 }
 

@@ -129,6 +129,30 @@ impl<S: Store> Limiter<S> {
         fall_back(items, self.shared.store.charge(&ChargeRequest { items, idempotency: Some(idempotency) }).await)
     }
 
+    /// [`charge_all`](Limiter::charge_all) without a future, where the store answers without waiting, behind
+    /// [`AnyStore`](crate::AnyStore) too. `None` where it does not: nothing has happened then.
+    ///
+    /// ```
+    /// # use rebate_core::{Decision, Error, Item, Limiter, Store};
+    /// # async fn example(limiter: &Limiter<impl Store>, items: &[Item<'_>]) -> Result<Decision, Error> {
+    /// match limiter.charge_all_at_once(items) {
+    ///     Some(answer) => answer,
+    ///     None => limiter.charge_all(items).await,
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Limiter::charge_all`].
+    #[inline]
+    pub fn charge_all_at_once(&self, items: &[Item<'_>]) -> Option<Result<Decision, Error>> {
+        if let Err(error) = self.ready(items) {
+            return Some(Err(error));
+        }
+        let answer = self.shared.store.charge_at_once(&ChargeRequest { items, idempotency: None })?;
+        Some(fall_back(items, answer))
+    }
+
     /// Gives back the whole receipt.
     ///
     /// Repeating it changes nothing. After an error the receipt is as usable as before.
@@ -138,6 +162,17 @@ impl<S: Store> Limiter<S> {
     pub async fn refund(&self, receipt: &mut Receipt) -> Result<Refund, Error> {
         let totals = whole(receipt);
         self.refund_parts(receipt, &totals).await
+    }
+
+    /// [`refund`](Limiter::refund) without a future, where the store answers without waiting. `None` where it
+    /// does not: nothing has happened then.
+    ///
+    /// # Errors
+    /// As [`Limiter::refund`].
+    pub fn refund_at_once(&self, receipt: &mut Receipt) -> Option<Result<Refund, Error>> {
+        let totals = whole(receipt);
+        let answer = self.shared.store.refund_at_once(&RefundRequest { receipt, totals: &totals })?;
+        Some(answer.inspect(|answer| note_refund(receipt, answer)))
     }
 
     /// Gives back units of every part until `total` of it have been given back in all.

@@ -52,6 +52,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Refunds a receipt whole, from a drop: without waiting here, as well as it can.
     fn hand_back(&self, receipt: Receipt);
+
+    /// [`charge`](Store::charge) without a future, in a store that answers without waiting: for callers that
+    /// would have to box one. `None`, and nothing has happened, in every other store.
+    fn charge_at_once(&self, _request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>> {
+        None
+    }
+
+    /// [`refund`](Store::refund) without a future, likewise.
+    fn refund_at_once(&self, _request: &RefundRequest<'_>) -> Option<Result<Refund, Error>> {
+        None
+    }
 }
 
 /// A [`Store`] that answers without waiting. The methods mean what the store's do.
@@ -104,6 +115,16 @@ impl<S: SyncStore> Store for S {
         let totals: SmallVec<[u64; 4]> = receipt.parts().iter().map(|part| part.cost).collect();
         // From a drop there is nobody to tell. A full store cannot note the refund; nothing else fails.
         let _ = self.refund_now(&RefundRequest { receipt: &receipt, totals: &totals });
+    }
+
+    #[inline]
+    fn charge_at_once(&self, request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>> {
+        Some(self.charge_now(request))
+    }
+
+    #[inline]
+    fn refund_at_once(&self, request: &RefundRequest<'_>) -> Option<Result<Refund, Error>> {
+        Some(self.refund_now(request))
     }
 }
 

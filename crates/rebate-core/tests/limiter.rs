@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{NOON, OwnStore, allowed, denied, limiter, run};
 use rebate_core::{
     AnyStore, ChargeRequest, Decision, Error, Fallback, Identity, Item, KeyRef, Limit, Limiter, ListRequest,
-    ManualClock, Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, SyncStore,
+    ManualClock, Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store, SyncStore,
 };
 
 #[test]
@@ -235,4 +235,30 @@ fn a_store_of_any_type_answers_the_same() {
     assert!(run(limiter.reset(&limit, "k")).unwrap());
     clock.advance(Duration::from_secs(86_400));
     assert!(!run(limiter.reset(&limit, "k")).unwrap(), "nothing is left to forget");
+}
+
+#[test]
+fn a_store_that_does_not_wait_answers_at_once_behind_any_store_too() {
+    fn check(limiter: &Limiter<impl Store>) {
+        let limit = limiter.limit("generate", "1/day").unwrap();
+        let items = [Item::new(&limit, "k")];
+        let mut receipt = allowed(limiter.charge_all_at_once(&items).expect("at once"));
+        assert!(limiter.charge_all_at_once(&items).expect("at once").unwrap().denial().is_some());
+        assert_eq!(limiter.refund_at_once(&mut receipt).expect("at once").unwrap().given_back(), 1);
+        assert_eq!(receipt.refunded(), 1, "the receipt heard of it");
+        assert_eq!(run(limiter.peek(&limit, "k")).unwrap().remaining(), 1);
+        // What another limit's name stands for is found before the store is asked.
+        let other = Limit::new("generate", "2/day").unwrap();
+        assert!(limiter.charge_all_at_once(&[Item::new(&other, "k")]).expect("at once").unwrap_err().is_conflict());
+    }
+    check(&Limiter::new(OwnStore::new(ManualClock::at(NOON))));
+    check(&Limiter::new(AnyStore::new(OwnStore::new(ManualClock::at(NOON)))));
+}
+
+#[test]
+fn a_fallback_decides_at_once_too() {
+    let limiter = Troubled::limiter(false);
+    let limit = limiter.register(&Limit::new("allow", "1/day").unwrap().with_fallback(Fallback::Allow)).unwrap();
+    let decision = limiter.charge_all_at_once(&[Item::new(&limit, "k")]).expect("at once").unwrap();
+    assert!(matches!(decision, Decision::Unchecked(_)));
 }
