@@ -42,6 +42,13 @@ struct Inner {
     home: OnceLock<Home>,
     fallback: Fallback,
     name: Box<str>,
+    /// Shared by the variants of one limit, and told by its address.
+    family: Arc<Family>,
+}
+
+/// Not empty, so that each has an address of its own.
+struct Family {
+    _place: u8,
 }
 
 #[derive(Clone, Copy)]
@@ -81,13 +88,40 @@ impl Limit {
     /// [`Error::is_invalid`] when the name is not of the form that [`Limit::new`] takes.
     pub fn of(name: &str, policy: Policy) -> Result<Self, Error> {
         check_name("a limit's name", name, MAX_NAME_BYTES)?;
-        Ok(Self::build(name.into(), policy, Fallback::default()))
+        Ok(Self::build(name.into(), policy, Fallback::default(), Arc::new(Family { _place: 0 })))
     }
 
     /// The same limit with another fallback.
     #[must_use]
     pub fn with_fallback(&self, fallback: Fallback) -> Self {
-        Self::build(self.inner.name.clone(), self.inner.policy.clone(), fallback)
+        Self::build(self.inner.name.clone(), self.inner.policy.clone(), fallback, Arc::clone(&self.inner.family))
+    }
+
+    /// The same limit as it is for some of its keys: another policy under the same name that is no conflict with
+    /// this one, for the plans of customers, say. A limiter takes both, in turn and for different keys.
+    ///
+    /// A key charged now under one and then under the other keeps what it has used where the policies differ
+    /// in their quota only; where window or algorithm differ its count starts afresh with each change.
+    ///
+    /// ```
+    /// use rebate_core::Limit;
+    ///
+    /// let free = Limit::new("daily", "50/day")?;
+    /// let pro = free.variant("1000/day")?;
+    /// assert_eq!((pro.name(), pro.policy().quota()), ("daily", 1000));
+    /// # Ok::<(), rebate_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] when the policy is not of the form that [`Policy::parse`] takes.
+    pub fn variant(&self, policy: &str) -> Result<Self, Error> {
+        let inner = &self.inner;
+        Ok(Self::build(inner.name.clone(), Policy::parse(policy)?, inner.fallback, Arc::clone(&inner.family)))
+    }
+
+    /// Whether one is a [variant](Limit::variant) of the other, or both are of a third.
+    pub fn is_variant_of(&self, other: &Limit) -> bool {
+        Arc::ptr_eq(&self.inner.family, &other.inner.family)
     }
 
     /// Its name.
@@ -125,8 +159,9 @@ impl Limit {
         let _ = self.inner.home.set(home);
     }
 
-    fn build(name: Box<str>, policy: Policy, fallback: Fallback) -> Self {
-        Limit { inner: Arc::new(Inner { policy, checked: AtomicU64::new(0), home: OnceLock::new(), fallback, name }) }
+    fn build(name: Box<str>, policy: Policy, fallback: Fallback, family: Arc<Family>) -> Self {
+        let (checked, home) = (AtomicU64::new(0), OnceLock::new());
+        Limit { inner: Arc::new(Inner { policy, checked, home, fallback, name, family }) }
     }
 }
 

@@ -86,7 +86,7 @@ impl<S: Store> Limiter<S> {
         Ok(limit.clone())
     }
 
-    /// Lets `limit`'s name stand for it from now on. What was used under the name stays used when only
+    /// Lets `limit`'s name stand for it, and its [variants](Limit::variant), from now on. What was used under the name stays used when only
     /// the quota differs (of a bucket, burst or rate); else the limit's counts start afresh and
     /// their receipts expire. Charging the old limit is a [conflict](Error::is_conflict) from then on.
     pub fn replace(&self, limit: &Limit) {
@@ -311,7 +311,7 @@ impl<S: Store> Limiter<S> {
         // Under this lock, so that no limit is found to be the right one while that changes.
         let mut names = self.shared.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match names.get(limit.name()) {
-            Some(known) if known.policy() == limit.policy() => {}
+            Some(known) if !replace && (known.is_variant_of(limit) || known.policy() == limit.policy()) => {}
             Some(known) if !replace => return Err(conflict(limit.name(), known.policy(), limit.policy())),
             known => {
                 if known.is_some() {

@@ -261,4 +261,44 @@ fn a_fallback_decides_at_once_too() {
     let limit = limiter.register(&Limit::new("allow", "1/day").unwrap().with_fallback(Fallback::Allow)).unwrap();
     let decision = limiter.charge_all_at_once(&[Item::new(&limit, "k")]).expect("at once").unwrap();
     assert!(matches!(decision, Decision::Unchecked(_)));
+
+fn variants_of_one_limit_are_no_conflict_and_keep_what_a_key_has_used() {
+    let (limiter, _) = limiter();
+    let free = limiter.limit("daily", "2/day").unwrap();
+    let pro = free.variant("5/day").unwrap();
+    for _ in 0..2 {
+        let _kept = allowed(limiter.charge_now(&free, "k"));
+    }
+    let _ = denied(limiter.charge_now(&free, "k"));
+    let mut receipt = allowed(limiter.charge_now(&pro, "k"));
+    assert_eq!(limiter.peek_now(&pro, "k").unwrap().used(), 3);
+    let _ = denied(limiter.charge_now(&free, "k"));
+    assert_eq!(limiter.refund_now(&mut receipt).unwrap().given_back(), 1);
+    // Other keys are under either, in turn.
+    let _kept = allowed(limiter.charge_now(&free, "other"));
+    let _kept = allowed(limiter.charge_now(&pro, "third"));
+    // One charge names one of them.
+    let both = [Item::new(&free, "k"), Item::new(&pro, "k")];
+    assert!(limiter.charge_all_now(&both).unwrap_err().is_conflict());
+    // A variant is of its own family only.
+    let stranger = Limit::new("daily", "9/day").unwrap();
+    assert!(limiter.charge_now(&stranger, "k").unwrap_err().is_conflict());
+    assert!(pro.is_variant_of(&free) && !stranger.is_variant_of(&free));
+    assert!(free.variant("9/fortnight").unwrap_err().is_invalid());
+    assert_eq!(free.with_fallback(Fallback::Deny).variant("9/day").unwrap().fallback(), Fallback::Deny);
+}
+
+#[test]
+fn a_limit_that_replaces_brings_its_variants() {
+    let (limiter, _) = limiter();
+    let free = limiter.limit("daily", "2/day").unwrap();
+    let _kept = allowed(limiter.charge_now(&free, "k"));
+    // The same policy, as a file read again has it.
+    let again = Limit::new("daily", "2/day").unwrap();
+    let more = again.variant("5/day").unwrap();
+    assert!(limiter.charge_now(&more, "k").unwrap_err().is_conflict());
+    limiter.replace(&again);
+    let _kept = allowed(limiter.charge_now(&more, "k"));
+    assert_eq!(limiter.peek_now(&again, "k").unwrap().used(), 2);
+    assert!(limiter.charge_now(&free.variant("7/day").unwrap(), "k").unwrap_err().is_conflict());
 }
