@@ -9,3 +9,5 @@ pub use rebate_memory::{FastClock, MemoryStore, MemoryStoreBuilder};
 pub use rebate_redis::{
     Connection as RedisConnection, CountsPage, ListedCount, RedisStore, RedisStoreBuilder, Settings as RedisSettings,
 };
+#[cfg(feature = "rules")]
+pub use rebate_rules as rules;
