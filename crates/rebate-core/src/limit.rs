@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::error::Error;
 use crate::policy::Policy;
+use crate::receipt::LimitRef;
 
 /// The longest name of a limit, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -290,6 +291,17 @@ impl Identity {
     pub fn by_name(&self, name: &str) -> Option<(Limit, LimitIndex)> {
         let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.limits.at(*by_name.get(name)?.last()?).cloned()
+    }
+
+    /// The limit by which more is charged to what a receipt's part was charged to: the one last entered under its
+    /// name, or the part's own, where that is a [variant](Limit::variant) of it.
+    pub fn to_top_up(&self, limit: &LimitRef) -> Option<(Limit, LimitIndex)> {
+        let (number, own) = match limit {
+            LimitRef::Name(name) => return self.by_name(name),
+            LimitRef::Index(number) => (*number, self.limit(*number)?),
+        };
+        let (last, index) = self.by_name(own.name())?;
+        if own.is_variant_of(&last) { Some((own.clone(), self.index(number)?)) } else { Some((last, index)) }
     }
 
     /// Enters `limit`, or finds it again.

@@ -261,7 +261,9 @@ fn a_fallback_decides_at_once_too() {
     let limit = limiter.register(&Limit::new("allow", "1/day").unwrap().with_fallback(Fallback::Allow)).unwrap();
     let decision = limiter.charge_all_at_once(&[Item::new(&limit, "k")]).expect("at once").unwrap();
     assert!(matches!(decision, Decision::Unchecked(_)));
+}
 
+#[test]
 fn variants_of_one_limit_are_no_conflict_and_keep_what_a_key_has_used() {
     let (limiter, _) = limiter();
     let free = limiter.limit("daily", "2/day").unwrap();

@@ -22,7 +22,7 @@ const ROUNDS: usize = 8;
 /// One first part of the receipt.
 struct First<'a> {
     part: &'a Part,
-    /// The limit that a top-up is charged under: the one last entered by the name.
+    /// The limit that a top-up is charged under: as the store's identity says.
     limit: Option<(Limit, LimitIndex, Arc<Prepared>)>,
     cost: u64,
     adopted: Option<Adopted>,
@@ -74,7 +74,7 @@ pub(crate) async fn settle(shared: &Shared, request: &SettleRequest<'_>) -> Resu
 }
 
 fn first<'a>(shared: &Shared, part: &'a Part, cost: u64) -> Result<First<'a>, Error> {
-    let limit = shared.identity.by_name(shared.limit_name(part)?).map(|(limit, index)| {
+    let limit = shared.identity.to_top_up(&part.limit).map(|(limit, index)| {
         let prepared = shared.prepared(index, &limit);
         (limit, index, prepared)
     });

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 /// One first part of a receipt, and what tops it up.
 struct Account<'a> {
     part: &'a Part,
-    /// Where it is kept and the limit as last entered, if that is known here.
+    /// Where it is kept and the limit it is topped up by, if that is known here.
     place: Option<(Limit, LimitIndex, Place<'a>)>,
     /// The units charged for it in all: its cost and its top-ups', whether or not given back since.
     charged: u64,
@@ -102,8 +102,8 @@ fn accounts<'a>(
             charged = charged.saturating_add(part.cost);
             holds = holds.saturating_add(held_by(counts, part, now));
         }
-        let index = counts_place(counts.identity(), part).and_then(|(limit, place)| {
-            let (limit, index) = counts.identity().by_name(limit.name())?;
+        let index = counts_place(counts.identity(), part).and_then(|(_, place)| {
+            let (limit, index) = counts.identity().to_top_up(&part.limit)?;
             Some((limit, index, place))
         });
         accounts.push(Account { part, place: index, charged, holds, target });
