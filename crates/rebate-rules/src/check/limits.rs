@@ -291,8 +291,12 @@ impl Check {
         vec![Some(number); limits.plans.len().max(1)].into()
     }
 
-    /// All limits, with a warning of those that nothing charges and of codes that two share.
+    /// All limits, with a warning of those that nothing charges.
     pub(super) fn finish_limits(&mut self, limits: Limits) -> Vec<RuleLimit> {
+        if self.found.has_errors() {
+            // Who charges what is not known.
+            return limits.all;
+        }
         let mut unused: Vec<_> = limits.shared.iter().filter(|(_, shared)| !shared.used).collect();
         unused.sort_by_key(|(name, _)| *name);
         for (name, shared) in unused {

@@ -137,15 +137,18 @@ impl Check {
 
     /// Warns of patterns that match a path together though neither is more specific.
     fn overlapping(&mut self, routes: &[Routes<'_>]) {
-        let all: Vec<(usize, Vec<Segment>)> = routes
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.pattern.segments.contains(&Segment::Dynamic))
-            .flat_map(|(number, one)| one.pattern.routes().map(move |route| (number, route)))
-            .collect();
+        let routes_of = |(number, one): (usize, &Routes<'_>)| {
+            let dynamic = one.pattern.segments.contains(&Segment::Dynamic);
+            one.pattern.routes().map(move |route| (number, dynamic, route)).collect::<Vec<_>>()
+        };
+        let all: Vec<(usize, bool, Vec<Segment>)> = routes.iter().enumerate().flat_map(routes_of).collect();
         let mut told = Vec::new();
-        for (at, (number, one)) in all.iter().enumerate() {
-            for (other_number, other) in &all[..at] {
+        for (at, (number, dynamic, one)) in all.iter().enumerate() {
+            for (other_number, other_dynamic, other) in &all[..at] {
+                // Two without a dynamic segment are never of the same rank.
+                if !dynamic && !other_dynamic {
+                    continue;
+                }
                 let (here, there) = (&routes[*number], &routes[*other_number]);
                 let apart = |a: &[Box<str>], b: &[Box<str>]| {
                     !a.is_empty() && !b.is_empty() && !a.iter().any(|method| b.contains(method))
