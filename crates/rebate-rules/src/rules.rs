@@ -58,6 +58,7 @@ pub(crate) struct CheckedPlans {
 /// A rule that was found to be right.
 #[derive(Debug)]
 pub struct CheckedRule {
+    pub(crate) index: usize,
     pub(crate) name: Box<str>,
     pub(crate) pattern: Box<str>,
     pub(crate) prefix: bool,
@@ -231,6 +232,11 @@ impl Inner {
 }
 
 impl CheckedRule {
+    /// Its place among [`Rules::rules`].
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -11,3 +11,5 @@ pub use rebate_redis::{
 };
 #[cfg(feature = "rules")]
 pub use rebate_rules as rules;
+#[cfg(feature = "tower")]
+pub use rebate_tower as tower;

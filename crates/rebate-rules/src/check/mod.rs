@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::declare::{Declared, Text};
 use crate::path::{Segment, parse_base};
 use crate::problem::{Found, Problems, Where};
-use crate::rules::{Inner, Rules};
+use crate::rules::{CheckedRule, Inner, Rules};
 use crate::source::Source;
 use limits::Limits;
 
@@ -50,7 +50,7 @@ pub(crate) fn check(declared: Declared, source: &str, found: Found) -> Result<Ru
             ipv6_prefix,
             methods,
             targets,
-            rules: rules.into_iter().map(|rule| rule.rule).collect(),
+            rules: (0..).zip(rules).map(|(index, made)| CheckedRule { index, ..made.rule }).collect(),
             limits,
             plans,
             exempt_keys,

@@ -82,6 +82,8 @@ impl Check {
         let settings = self.settings(&declared.settings, &place);
         let refunds = settings.refunds_over(defaults);
         let rule = CheckedRule {
+            // Given out when all are there.
+            index: 0,
             name: name.value.as_str().into(),
             pattern: pattern.as_ref().map(|pattern| pattern.text.clone()).unwrap_or_default(),
             prefix: declared.prefix.is_some(),

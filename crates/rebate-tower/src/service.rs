@@ -1,0 +1,231 @@
+//! The service: what a request is charged before the inner service gets it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::{HeaderMap, RETRY_AFTER};
+use http::{Request, Response};
+use rebate_core::{Decision, Denial, Error, Item, Key, KeyRef, Limit, Store};
+use rebate_rules::{Charge, Chosen, Items, KeyBuffer, OnTrouble, Uncharged};
+use smallvec::SmallVec;
+use tower_service::Service;
+
+use crate::charged::{BoxFuture, Charged, Slot, Terms};
+use crate::future::{ResponseFuture, Ticket};
+use crate::layer::Shared;
+use crate::observe::{self, Stopwatch};
+use crate::refusal::{Denied, Reason, Refusal};
+use crate::request::RequestHead;
+use crate::respond::Respond;
+use crate::subject::Asker;
+
+/// A service whose requests are charged. Made by a [`RateLimitLayer`](crate::RateLimitLayer).
+pub struct RateLimited<C, S: Store, R> {
+    inner: C,
+    shared: Arc<Shared<S>>,
+    respond: R,
+}
+
+/// What a store answered a charge that had to be awaited, and to whom.
+pub(crate) type Answer = (Result<Decision, Error>, Key);
+
+impl<C, S: Store, R> RateLimited<C, S, R> {
+    pub(crate) fn new(inner: C, shared: Arc<Shared<S>>, respond: R) -> Self {
+        RateLimited { inner, shared, respond }
+    }
+}
+
+impl<C, S, R, B, D> Service<Request<B>> for RateLimited<C, S, R>
+where
+    C: Service<Request<B>, Response = Response<D>> + Clone,
+    S: Store,
+    R: Respond<D> + Clone,
+{
+    type Response = Response<D>;
+    type Error = C::Error;
+    type Future = ResponseFuture<C, S, R, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let shared = &self.shared;
+        let charge = match shared.rules.choose(request.method().as_str(), request.uri().path()) {
+            Chosen::Charged(charge) => charge,
+            Chosen::Off | Chosen::Outside | Chosen::NoRule | Chosen::Exempt(_) => {
+                return ResponseFuture::uncharged(self.inner.call(request));
+            }
+        };
+        let mut keys = KeyBuffer::new();
+        let head = RequestHead::of(&request);
+        let items = match charge.items(&Asker { request: head, settings: &shared.settings }, &mut keys) {
+            Ok(items) => items,
+            Err(Uncharged::Denied(missing)) => {
+                let reason = Reason::MissingKey(missing);
+                let refusal = Refusal { request: head, rule: charge.rule().name(), reason };
+                return ResponseFuture::refused(refuse(shared, &self.respond, &refusal, None));
+            }
+            Err(Uncharged::Exempt(_) | Uncharged::NoKey | Uncharged::Unlimited) => {
+                return ResponseFuture::uncharged(self.inner.call(request));
+            }
+        };
+        let terms = Terms::new(&charge, &items);
+        let watch = Stopwatch::start();
+        let Some(answer) = shared.limiter.charge_all_at_once(&items) else {
+            let waiting = self.inner.clone();
+            let ready = std::mem::replace(&mut self.inner, waiting);
+            let answer = charge_later(shared, &items);
+            return ResponseFuture::charging(answer, terms, Arc::clone(shared), self.respond.clone(), ready, request);
+        };
+        shared.numbers.charged(watch, &answer);
+        match judge(shared, terms, answer, items[0].key) {
+            Verdict::Passes(slot) => {
+                request.extensions_mut().insert(Charged::new(slot.clone()));
+                let mut ticket = Ticket::new(slot);
+                let future = ticket.inside(|| self.inner.call(request));
+                ResponseFuture::charged(future, ticket)
+            }
+            Verdict::Refused(refused) => {
+                ResponseFuture::refused(refused.respond(shared, &self.respond, head, items[0].key))
+            }
+        }
+    }
+}
+
+/// Charges what has to be awaited. It owns what it charges: the request goes on to other hands.
+fn charge_later<S: Store>(shared: &Arc<Shared<S>>, items: &Items<'_>) -> BoxFuture<Answer> {
+    let shared = Arc::clone(shared);
+    let owned: SmallVec<[(Limit, Key, u64); 3]> =
+        items.iter().map(|item| (item.limit.clone(), Key::new(item.key), item.cost)).collect();
+    Box::pin(async move {
+        let items: SmallVec<[Item<'_>; 3]> =
+            owned.iter().map(|(limit, key, cost)| Item::new(limit, key).cost(*cost)).collect();
+        let watch = Stopwatch::start();
+        let answer = shared.limiter.charge_all(&items).await;
+        shared.numbers.charged(watch, &answer);
+        (answer, owned[0].1.clone())
+    })
+}
+
+/// Whether a request goes on.
+pub(crate) enum Verdict<S: Store> {
+    /// It does, and this is left to decide of its charge.
+    Passes(Arc<Slot<S>>),
+    /// It does not.
+    Refused(Box<Refused>),
+}
+
+/// A request that does not go on.
+pub(crate) struct Refused {
+    terms: Terms,
+    answer: Result<Denial, Error>,
+}
+
+/// What a store's answer means by the rules.
+pub(crate) fn judge<S: Store>(
+    shared: &Arc<Shared<S>>,
+    terms: Terms,
+    answer: Result<Decision, Error>,
+    key: KeyRef<'_>,
+) -> Verdict<S> {
+    let passes = match &answer {
+        Ok(decision) => decision.may_proceed(),
+        Err(error) => terms.allows(error),
+    };
+    shared.numbers.decided(&terms, &answer, passes);
+    let refused = |terms, answer| Verdict::Refused(Box::new(Refused { terms, answer }));
+    let receipt = match answer {
+        Ok(Decision::Allowed(receipt)) => Some(receipt),
+        Ok(Decision::Unchecked(unchecked)) => {
+            observe::unchecked(shared, terms.rule(shared), key, unchecked.error());
+            None
+        }
+        Ok(Decision::Denied(denial)) => return refused(terms, Ok(denial)),
+        Err(error) if passes => {
+            observe::unchecked(shared, terms.rule(shared), key, &error);
+            None
+        }
+        Err(error) => return refused(terms, Err(error)),
+    };
+    Verdict::Passes(Arc::new(Slot::new(Arc::clone(shared), terms, receipt)))
+}
+
+impl Refused {
+    /// The response to the request.
+    pub(crate) fn respond<S: Store, D>(
+        &self,
+        shared: &Shared<S>,
+        respond: &impl Respond<D>,
+        request: RequestHead<'_>,
+        key: KeyRef<'_>,
+    ) -> Response<D> {
+        let Refused { terms, answer } = self;
+        let reason = match answer {
+            Ok(denial) => match denial.trouble() {
+                Some(error) => Reason::Trouble(error),
+                None => Reason::Denied(Denied { denial, limits: shared.rules.limits(), places: &terms.limits }),
+            },
+            Err(error) => Reason::Trouble(error),
+        };
+        let refusal = Refusal { request, rule: terms.rule(shared), reason };
+        refuse(shared, respond, &refusal, Some(key))
+    }
+}
+
+fn refuse<S: Store, D>(
+    shared: &Shared<S>,
+    respond: &impl Respond<D>,
+    refusal: &Refusal<'_>,
+    key: Option<KeyRef<'_>>,
+) -> Response<D> {
+    observe::refused(shared, refusal, key);
+    let mut response = respond.respond(refusal);
+    let headers: &mut HeaderMap = response.headers_mut();
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        headers.entry(RETRY_AFTER).or_insert_with(|| seconds.into());
+    }
+    if let Reason::Denied(denied) = &refusal.reason {
+        shared.write(denied.places, denied.denial.statuses(), headers);
+    }
+    response
+}
+
+impl Terms {
+    pub(crate) fn new(charge: &Charge<'_>, items: &Items<'_>) -> Self {
+        Terms {
+            rules: charge.rules().map(|rule| rule.index() as u32).collect(),
+            limits: items.limits().iter().map(|limit| limit.index() as u32).collect(),
+            on_unavailable: charge.on_unavailable(),
+            on_full: charge.on_full(),
+        }
+    }
+
+    /// Whether a request passes in spite of this trouble with the store.
+    fn allows(&self, error: &Error) -> bool {
+        let on_trouble = match () {
+            () if error.is_unavailable() => self.on_unavailable,
+            () if error.is_full() => self.on_full,
+            () => OnTrouble::Deny,
+        };
+        on_trouble == OnTrouble::Allow
+    }
+
+    /// The name of the rule that is told.
+    pub(crate) fn rule<'a, S: Store>(&self, shared: &'a Shared<S>) -> &'a str {
+        self.rules.first().map_or("", |&rule| shared.rule(rule).name())
+    }
+}
+
+impl<C: Clone, S: Store, R: Clone> Clone for RateLimited<C, S, R> {
+    fn clone(&self) -> Self {
+        RateLimited { inner: self.inner.clone(), shared: Arc::clone(&self.shared), respond: self.respond.clone() }
+    }
+}
+
+impl<C: fmt::Debug, S: Store, R> fmt::Debug for RateLimited<C, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimited").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
