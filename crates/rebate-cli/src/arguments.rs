@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +13,8 @@ use crate::replay;
 use crate::replay::parse::{Format, KeyField, TimeUnit};
 use crate::replay::refunds::StatusSet;
 use crate::replay::smallest::Tolerance;
+use crate::rules;
+use crate::rules::subject::Named;
 use crate::status::{self, StatusArguments};
 use crate::trouble::Trouble;
 
@@ -27,6 +30,10 @@ const REFUND_EXIT_STATUS: &str = "\
 Exit status: 0 when it was done, also when nothing was left to give back or it has expired; 1 when the store is in \
 trouble: the same again does no harm; 2 when the command line or the token is wrong.";
 
+const RULES_EXIT_STATUS: &str = "\
+Exit status: 0 when the file is right, be it with warnings; 1 when it is not, or cannot be read; 2 when the command line \
+is wrong.";
+
 /// Tries rate limits on real traffic, and looks after those in force.
 #[derive(Debug, Parser)]
 #[command(name = "rebate", version, about, max_term_width = 110)]
@@ -39,6 +46,8 @@ pub struct Arguments {
 enum Command {
     /// Replays an access log against limits and reports who would have been turned away
     Replay(Box<ReplayArguments>),
+    /// Looks at a rule file: whether it is right, and what becomes of a request
+    Rules(RulesArguments),
     /// Lists who has used how much of which limit, from a store in use
     #[command(after_help = STORE_EXIT_STATUS)]
     Status(StatusArguments),
@@ -51,6 +60,61 @@ enum Command {
     /// Forgets what one key has used of a limit; its receipts expire
     #[command(after_help = STORE_EXIT_STATUS)]
     Reset(CountArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RulesArguments {
+    #[command(subcommand)]
+    pub(crate) command: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Tells all that is wrong with a rule file, or prints its rules
+    #[command(after_help = RULES_EXIT_STATUS)]
+    Check(CheckArguments),
+    /// Tells which rule, limits and keys a request gets, and why
+    #[command(after_help = format!("{EXPLAIN_EXAMPLES}\n\n{RULES_EXIT_STATUS}"))]
+    Explain(ExplainArguments),
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  rebate rules explain rules.toml POST /api/concepts/generate --user 42
+  rebate rules explain rules.toml GET '/api/auth/..%2fgenerate' --address 203.0.113.9 --header x-plan=pro";
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArguments {
+    /// The rule file, or `-` for standard input
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    /// The rule file, or `-` for standard input
+    pub(crate) file: PathBuf,
+
+    /// The request's method, as it is sent: methods are told apart by case
+    pub(crate) method: String,
+
+    /// The request's path, or its whole URI
+    pub(crate) path: String,
+
+    /// Who is asking
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+
+    /// The client's address
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
+
+    /// A header of the request; may be said several times
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = Named::parse)]
+    pub(crate) headers: Vec<Named>,
+
+    /// What one of the service's functions answers for the request; may be said several times
+    #[arg(long = "function", value_name = "NAME=VALUE", value_parser = Named::parse)]
+    pub(crate) functions: Vec<Named>,
 }
 
 const EXAMPLES: &str = "\
@@ -146,6 +210,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let (name, outcome) = match &arguments.command {
         Command::Replay(arguments) => ("replay", check(arguments).and_then(|()| replay::run(arguments))),
+        Command::Rules(arguments) => ("rules", rules::run(arguments)),
         Command::Status(arguments) => ("status", status::run(arguments)),
         Command::Refund(arguments) => ("refund", refund::run(arguments)),
         Command::Peek(arguments) => ("peek", peek::peek(arguments)),

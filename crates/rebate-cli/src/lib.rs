@@ -10,6 +10,7 @@ mod json;
 mod peek;
 mod refund;
 mod replay;
+mod rules;
 mod show;
 mod status;
 mod store;

@@ -1,5 +1,6 @@
 //! Rules that were found to be right.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) exempt_keys: Vec<Box<[u8]>>,
     pub(crate) exempt_networks: Vec<IpNet>,
     pub(crate) functions: Vec<Box<str>>,
+    /// In words.
+    pub(crate) exemptions: Vec<Box<str>>,
     pub(crate) warnings: Box<[Problem]>,
 }
 
@@ -179,9 +182,48 @@ impl Rules {
         }
     }
 
+    /// The ways in which servers may read a path, and what each alone leads to; one for most paths. For those who
+    /// explain what [`choose`](Rules::choose) answers.
+    pub fn readings<'p>(&self, method: &str, path: &'p str) -> Vec<(Cow<'p, str>, Chosen<'_>)> {
+        let inner = &*self.inner;
+        let readings: Vec<Cow<'p, str>> = match is_plain(path) {
+            true => vec![without_trailing_slash(path).into()],
+            false => readings(path).into_iter().map(Cow::Owned).collect(),
+        };
+        let chosen = |reading: &str| match (inner.off, inner.methods.class(method)) {
+            (true, _) => Chosen::Off,
+            (_, Class::Exempt) => Chosen::Exempt(Exemption::Method),
+            (_, Class::Router(router)) => match inner.methods.router(router).at(reading) {
+                Some(target) => inner.aim(target),
+                None => inner.nothing(reading),
+            },
+        };
+        let lead = |reading: Cow<'p, str>| {
+            let chosen = chosen(&reading);
+            (reading, chosen)
+        };
+        readings.into_iter().map(lead).collect()
+    }
+
+    /// What a rule charges: each limit, under each plan where plans differ in it, and its cost. A plan that none of
+    /// a name's limits tells of does not limit it.
+    pub fn charges<'a>(&'a self, rule: &'a CheckedRule) -> impl Iterator<Item = (&'a RuleLimit, u64)> {
+        rule.lines.iter().flat_map(|line| {
+            let mut numbers: Vec<u32> = line.by_plan.iter().copied().flatten().collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers.into_iter().map(|number| (&self.inner.limits[number as usize], line.cost))
+        })
+    }
+
+    /// What is never limited, in words: `path /health`, `network 10.0.0.0/8`.
+    pub fn exemptions(&self) -> impl Iterator<Item = &str> {
+        self.inner.exemptions.iter().map(|exemption| &**exemption)
+    }
+
     /// The path as rules are written for it: decoded once, slashes collapsed, dots resolved, without a slash at its
     /// end.
-    pub fn normal_form(path: &str) -> std::borrow::Cow<'_, str> {
+    pub fn normal_form(path: &str) -> Cow<'_, str> {
         normal_form(path)
     }
 

@@ -6,7 +6,7 @@ mod keys;
 mod order;
 pub(crate) mod parse;
 mod progress;
-mod read;
+pub(crate) mod read;
 pub(crate) mod refunds;
 mod report;
 pub(crate) mod smallest;

@@ -38,7 +38,7 @@ pub(crate) fn check(declared: Declared, source: &str, found: Found) -> Result<Ru
     if declared.rules.is_empty() && !check.found.has_errors() {
         check.found.warning(&Where::Here, "there are no rules, so nothing is ever limited");
     }
-    let Check { found, functions, base, .. } = check;
+    let Check { found, functions, base, base_text } = check;
     // Nothing that is made from here on can be wrong.
     let warnings = found.finish(source)?;
     let base =
@@ -56,6 +56,7 @@ pub(crate) fn check(declared: Declared, source: &str, found: Found) -> Result<Ru
             exempt_keys,
             exempt_networks,
             functions,
+            exemptions: in_words(&declared, &base_text),
             warnings,
         }),
     })
@@ -98,6 +99,22 @@ impl Check {
             }
         }
     }
+}
+
+/// What is never limited.
+fn in_words(declared: &Declared, base: &str) -> Vec<Box<str>> {
+    let exempt = &declared.exempt;
+    let lists = [
+        ("path", base, &exempt.paths),
+        ("prefix", base, &exempt.prefixes),
+        ("method", "", &exempt.methods),
+        ("key", "", &exempt.keys),
+        ("network", "", &exempt.networks),
+    ];
+    let words = lists
+        .into_iter()
+        .flat_map(|(what, base, texts)| texts.iter().map(move |text| format!("{what} {base}{}", text.value).into()));
+    words.collect()
 }
 
 /// A part of rules built in code.

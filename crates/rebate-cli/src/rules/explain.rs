@@ -1,0 +1,144 @@
+//! `rebate rules explain`: what becomes of one request, and why.
+
+use std::fmt::Write;
+
+use rebate::KeyRef;
+use rebate::rules::{Charge, Chosen, Exemption, KeyBuffer, OnTrouble, Rules, Uncharged};
+
+use super::check::{limit_text, methods, path};
+use super::subject::Told;
+use super::{read, write};
+use crate::arguments::ExplainArguments;
+use crate::replay::read::printable;
+use crate::show::shown_key;
+use crate::trouble::Trouble;
+
+pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Trouble> {
+    let rules = read(&arguments.file)?;
+    let told = Told {
+        user: arguments.user.as_deref().map(str::as_bytes),
+        address: arguments.address,
+        headers: &arguments.headers,
+        functions: &arguments.functions,
+    };
+    write(&explain(&rules, arguments, &told))
+}
+
+fn explain(rules: &Rules, arguments: &ExplainArguments, told: &Told<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = try_explain(&mut out, rules, arguments, told);
+    out
+}
+
+fn try_explain(out: &mut String, rules: &Rules, arguments: &ExplainArguments, told: &Told<'_>) -> std::fmt::Result {
+    let (method, target) = (&*arguments.method, &*arguments.path);
+    let asked = target_path(target);
+    writeln!(out, "{} {}", printable(method), printable(asked))?;
+    if asked != target {
+        writeln!(out, "  (rules look at the path alone, without host and query)")?;
+    }
+    let readings = rules.readings(method, asked);
+    if let [(reading, _)] = &readings[..] {
+        if **reading != *asked {
+            writeln!(out, "Compared as {}, without the slash at its end.", printable(reading))?;
+        }
+    } else {
+        writeln!(
+            out,
+            "Servers may read this path in several ways; its normal form is {}:",
+            printable(&Rules::normal_form(asked))
+        )?;
+        for (reading, chosen) in &readings {
+            writeln!(out, "  {:<40} {}", printable(reading), briefly(chosen))?;
+        }
+    }
+    match rules.choose(method, asked) {
+        Chosen::Off => writeln!(out, "Not limited: the file says `enabled = false`."),
+        Chosen::Outside => writeln!(out, "Not limited: the path lies outside the base."),
+        Chosen::NoRule => writeln!(out, "Not limited: no rule is for this path and method."),
+        Chosen::Exempt(exemption) => writeln!(out, "Not limited: {}.", exempted(exemption)),
+        Chosen::Charged(charge) => charged(out, rules, &charge, told),
+    }
+}
+
+/// The path of a request's target, which may be a whole URI.
+pub(crate) fn target_path(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !scheme.is_empty() => {
+            rest.find(['/', '?', '#']).map_or("/", |at| &rest[at..])
+        }
+        _ => target,
+    };
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn briefly(chosen: &Chosen<'_>) -> String {
+    match chosen {
+        Chosen::Off => "not limited".to_owned(),
+        Chosen::Outside => "outside the base".to_owned(),
+        Chosen::NoRule => "no rule".to_owned(),
+        Chosen::Exempt(exemption) => format!("exempt: {}", exempted(*exemption)),
+        Chosen::Charged(charge) => format!("rule `{}`", charge.rule().name()),
+    }
+}
+
+fn exempted(exemption: Exemption<'_>) -> String {
+    match exemption {
+        Exemption::Method => "its method is exempt".to_owned(),
+        Exemption::Path(path) => format!("the path {path} is exempt"),
+        Exemption::Key => "its key is exempt".to_owned(),
+        Exemption::Network => "its client's network is exempt".to_owned(),
+    }
+}
+
+fn charged(out: &mut String, rules: &Rules, charge: &Charge<'_>, told: &Told<'_>) -> std::fmt::Result {
+    for rule in charge.rules() {
+        let which = if methods(rule) == "all" { "all methods".to_owned() } else { methods(rule) };
+        let pattern = path(rule).lines().next().unwrap_or_default().to_owned();
+        writeln!(out, "Rule `{}`: {pattern} for {which}, the most specific one.", rule.name())?;
+    }
+    if charge.rules().count() > 1 {
+        writeln!(out, "Charged by each of them, since somebody may read the path as each is written.")?;
+    }
+    if let Some(plan) = charge.plan(told) {
+        writeln!(out, "Plan `{plan}`.")?;
+    }
+    let mut keys = KeyBuffer::new();
+    match charge.items(told, &mut keys) {
+        Ok(items) => {
+            writeln!(out, "Charged, all or nothing:")?;
+            for (item, limit) in items.iter().zip(items.limits()) {
+                let key: KeyRef<'_> = item.key;
+                writeln!(out, "  {}, key {}", limit_text(rules, limit, item.cost), shown_key(key))?;
+                writeln!(out, "    when it denies: 429, code {}", limit.code())?;
+            }
+        }
+        Err(Uncharged::Exempt(exemption)) => return writeln!(out, "Not limited: {}.", exempted(exemption)),
+        Err(Uncharged::NoKey) => {
+            return writeln!(out, "Passes uncharged: it lacks its key, and the rule skips such requests.");
+        }
+        Err(Uncharged::Unlimited) => return writeln!(out, "Not limited: its plan limits nothing here."),
+        Err(Uncharged::Denied(missing)) => {
+            let why = if missing.is_too_long() { "is longer than 64 KiB" } else { "is missing" };
+            let source = missing.source();
+            writeln!(
+                out,
+                "Denied with {}: the key `{source}` of rule `{}` {why}.",
+                missing.status(),
+                missing.rule().name()
+            )?;
+            return writeln!(out, "  (say who asks: --user, --address, --header NAME=VALUE or --function NAME=VALUE)");
+        }
+    }
+    let refunds: Vec<String> = charge.rules().map(|rule| rule.refunds().to_string()).collect();
+    let all = if refunds.len() > 1 { ", where all of these agree" } else { "" };
+    writeln!(out, "Given back on: {}{all}.", refunds.join(" / "))?;
+    let word = |answer| if answer == OnTrouble::Allow { "passes unchecked" } else { "denied with 503" };
+    writeln!(
+        out,
+        "While the store is away: {}; while it is full: {}.",
+        word(charge.on_unavailable()),
+        word(charge.on_full())
+    )
+}
