@@ -123,7 +123,8 @@ Examples:
   rebate replay --limit 'burst=5/second burst 20' --limit 'daily=10_000/day' access.log.gz
   rebate replay --limit '100/hour sliding' --refund-status 409,5xx --tolerate 0.1 --json access.log
   zcat -f access.log* | rebate replay --limit '30/minute' -
-  rebate replay --limit '30/minute' --time-field ts --key-field user.id events.jsonl";
+  rebate replay --limit '30/minute' --time-field ts --key-field user.id events.jsonl
+  rebate replay --rules rules.toml access.log";
 
 #[derive(Args, Debug)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
@@ -132,8 +133,15 @@ pub(crate) struct ReplayArguments {
     /// sliding`, `100/minute sliding log`, `10/second burst 20` or `3 at once for 10m`. Give a name before
     /// `=`; without one the policy's text is its name. Of several limits every request is charged to
     /// all, or to none.
-    #[arg(long = "limit", short, required = true, value_name = "[NAME=]POLICY", value_parser = parse_limit)]
+    #[arg(long = "limit", short, required_unless_present = "rules", value_name = "[NAME=]POLICY", value_parser = parse_limit)]
     pub(crate) limits: Vec<Limit>,
+
+    /// A rule file to try instead of limits: it says by method and path what each request is charged, to whom, and which
+    /// statuses give it back. A log tells the client's address and the user, but neither headers nor what a service's own
+    /// functions would answer: requests whose key is one of these get the rule's answer to a missing key, and the plan
+    /// is the default one. In JSON lines the fields are `ip`, `user`, `method`, `path`, and those named below
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["limits", "key", "refund_status", "tolerate", "key_field"])]
+    pub(crate) rules: Option<PathBuf>,
 
     /// Who is charged, by a field of the Common or Combined log format. In JSON lines it names the
     /// field, unless --key-field does. Requests whose field is `-` are not charged, but counted

@@ -17,4 +17,4 @@ mod store;
 mod trouble;
 
 pub use arguments::{Arguments, EXIT_STATUS, run};
-pub use replay::parse::{BadLine, Format, KeyField, LineParser, ParsedLine, Shape, TimeUnit, parse_line};
+pub use replay::parse::{BadLine, Format, KeyField, LineParser, ParsedLine, RequestLine, Shape, TimeUnit, parse_line};

@@ -1,5 +1,6 @@
 //! `rebate replay`: charges a log's requests to limits and reports what would have become of them.
 
+mod by_rules;
 mod decide;
 mod input;
 mod keys;
@@ -9,10 +10,12 @@ mod progress;
 pub(crate) mod read;
 pub(crate) mod refunds;
 mod report;
+mod rules_report;
 pub(crate) mod smallest;
 mod store;
 pub(crate) mod table;
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,9 +32,11 @@ use report::Report;
 
 /// Replays the log that the arguments name.
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
+    if let Some(rules) = &arguments.rules {
+        return by_rules::run(arguments, rules);
+    }
     let started = Instant::now();
-    let name =
-        if arguments.file.as_os_str() == "-" { "standard input".into() } else { arguments.file.to_string_lossy() };
+    let name = source(arguments);
     let cannot_read = |error: io::Error| Trouble::Failed(format!("cannot read {name}: {error}"));
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
     let input = Input::open(&arguments.file).map_err(cannot_read)?;
@@ -39,7 +44,8 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
     let log = read::read(input, &LineParser::new(shape(arguments)), arguments.strict, threads, &progress);
     drop(progress);
     let log = log.map_err(cannot_read)?;
-    show_bad_lines(&log, arguments, &name)?;
+    let nothing_read = log.chunks.iter().all(Vec::is_empty) && log.without_key == 0;
+    show_bad_lines(&log.shown, log.bad_lines, nothing_read, arguments, &name)?;
     let Log { chunks, keys, lines, bad_lines, without_key, .. } = log;
 
     let keys_in_all = keys.iter().map(|shard| shard.len() as u64).sum();
@@ -55,8 +61,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Trouble> {
     let report =
         Report::new(arguments, &name, tally, report::Lines { lines, bad_lines, without_key, keys: keys_in_all });
     let text = if arguments.json { report.json() } else { table::print(&report, started.elapsed()) };
-    let mut out = BufWriter::new(io::stdout().lock());
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Trouble::of_output(&error))
+    write_report(&text)
 }
 
 fn shape(arguments: &ReplayArguments) -> Shape {
@@ -70,25 +75,42 @@ fn shape(arguments: &ReplayArguments) -> Shape {
     }
 }
 
+/// What the log is called.
+fn source(arguments: &ReplayArguments) -> Cow<'_, str> {
+    if arguments.file.as_os_str() == "-" { "standard input".into() } else { arguments.file.to_string_lossy() }
+}
+
 /// Tells of the first bad lines on standard error.
-fn show_bad_lines(log: &Log, arguments: &ReplayArguments, name: &str) -> Result<(), Trouble> {
-    let shown =
+fn show_bad_lines(
+    shown: &[read::Shown],
+    bad_lines: u64,
+    nothing_read: bool,
+    arguments: &ReplayArguments,
+    name: &str,
+) -> Result<(), Trouble> {
+    let line =
         |bad: &read::Shown| format!("{name}: line {}: {}\n  {}", table::grouped(bad.line), bad.reason, bad.excerpt);
-    if let Some(first) = log.shown.first().filter(|_| arguments.strict) {
-        return Err(Trouble::Failed(shown(first)));
+    if let Some(first) = shown.first().filter(|_| arguments.strict) {
+        return Err(Trouble::Failed(line(first)));
     }
     // Nobody to tell is no reason to stop.
     let mut errors = io::stderr().lock();
-    for bad in &log.shown {
-        let _ = writeln!(errors, "{}", shown(bad));
+    for bad in shown {
+        let _ = writeln!(errors, "{}", line(bad));
     }
-    let more = log.bad_lines - log.shown.len() as u64;
+    let more = bad_lines - shown.len() as u64;
     if more > 0 {
         let _ = writeln!(errors, "{name}: and {} more lines that cannot be read", table::grouped(more));
     }
-    if log.bad_lines > 0 && log.chunks.iter().all(Vec::is_empty) && log.without_key == 0 {
+    if bad_lines > 0 && nothing_read {
         let _ =
             writeln!(errors, "{name}: no line could be read; is it an access log in Common, Combined or JSON format?");
     }
     Ok(())
+}
+
+/// Writes the report.
+fn write_report(text: &str) -> Result<(), Trouble> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Trouble::of_output(&error))
 }

@@ -16,7 +16,7 @@ use super::progress::Progress;
 pub(crate) const SHOWN: usize = 5;
 /// How much of a bad line is shown, in bytes.
 const EXCERPT: usize = 100;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One request, in 12 bytes: a log of ten million must fit.
 #[derive(Clone, Copy)]
@@ -201,7 +201,7 @@ impl Reader {
 }
 
 /// The beginning of a line, with nothing in it that a terminal would obey.
-fn excerpt(line: &[u8]) -> String {
+pub(crate) fn excerpt(line: &[u8]) -> String {
     let cut = line.len() > EXCERPT;
     let text = String::from_utf8_lossy(&line[..line.len().min(EXCERPT)]);
     printable(text.trim_end_matches(['\r', '\u{fffd}'])) + if cut { "…" } else { "" }

@@ -133,6 +133,6 @@ impl Report {
     }
 }
 
-fn moment(micros: u64) -> String {
+pub(crate) fn moment(micros: u64) -> String {
     Timestamp::from_micros(micros).to_string()
 }

@@ -100,7 +100,7 @@ fn keys(report: &Report) -> Table {
 }
 
 /// A table whose columns from `first_number` on are numbers.
-fn table(header: &[&str], first_number: usize) -> Table {
+pub(crate) fn table(header: &[&str], first_number: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
@@ -108,13 +108,13 @@ fn table(header: &[&str], first_number: usize) -> Table {
     table
 }
 
-fn align(table: &mut Table, column: usize, alignment: CellAlignment) {
+pub(crate) fn align(table: &mut Table, column: usize, alignment: CellAlignment) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(alignment);
     }
 }
 
-fn shortened(key: &str) -> String {
+pub(crate) fn shortened(key: &str) -> String {
     let text = if key.is_empty() { "(empty)".to_owned() } else { printable(key) };
     match text.char_indices().nth(LONGEST_KEY) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -122,11 +122,11 @@ fn shortened(key: &str) -> String {
     }
 }
 
-fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { String::new() } else { format!("{:.2} %", part as f64 * 100.0 / whole as f64) }
 }
 
-fn counted(number: u64, what: &str) -> String {
+pub(crate) fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 

@@ -88,7 +88,7 @@ fn limits(rules: &Rules, rule: &CheckedRule) -> String {
 }
 
 /// A limit as a rule charges it.
-pub(super) fn limit_text(rules: &Rules, limit: &RuleLimit, cost: u64) -> String {
+pub(crate) fn limit_text(rules: &Rules, limit: &RuleLimit, cost: u64) -> String {
     let mut text = format!("{}: {}", limit.limit().name(), limit.policy());
     if cost != 1 {
         let _ = write!(text, " ×{cost}");

@@ -1,7 +1,7 @@
 //! `rebate rules`: looks at rule files.
 
-mod check;
-mod explain;
+pub(crate) mod check;
+pub(crate) mod explain;
 pub(crate) mod subject;
 
 use std::fs;

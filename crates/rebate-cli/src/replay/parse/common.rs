@@ -5,10 +5,46 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use super::{BadLine, DayMemo, KeyField, ParsedLine, status};
+use super::{BadLine, DayMemo, KeyField, ParsedLine, RequestLine, status};
+
+/// The fields of a line, and what follows them.
+struct Fields<'a> {
+    host: &'a [u8],
+    user: &'a [u8],
+    micros: u64,
+    request: &'a [u8],
+    status: u16,
+    rest: &'a [u8],
+}
 
 /// Reads a line that is not blank. What follows the fields asked for is not looked at.
 pub(super) fn parse<'a>(line: &'a [u8], key: KeyField, days: &mut DayMemo) -> Result<ParsedLine<'a>, BadLine> {
+    let Fields { host, user, micros, request, status, rest } = fields(line, days)?;
+    let key = match key {
+        KeyField::Ip => host,
+        KeyField::User => user,
+        KeyField::Method => word(request).map_or(request, |(method, _)| method),
+        KeyField::Path => path(request),
+        KeyField::Agent => agent(rest)?,
+    };
+    Ok(ParsedLine { micros, status, key: known(key).map(Cow::Borrowed) })
+}
+
+/// Reads the request of a line that is not blank.
+pub(super) fn request<'a>(line: &'a [u8], days: &mut DayMemo) -> Result<RequestLine<'a>, BadLine> {
+    let Fields { host, user, micros, request, status, .. } = fields(line, days)?;
+    let target = word(request).map_or(&b""[..], |(_, rest)| word(rest).map_or(rest, |(target, _)| target));
+    Ok(RequestLine {
+        micros,
+        status,
+        address: known(host).map(Cow::Borrowed),
+        user: known(user).map(Cow::Borrowed),
+        method: word(request).map_or(request, |(method, _)| method).into(),
+        target: target.into(),
+    })
+}
+
+fn fields<'a>(line: &'a [u8], days: &mut DayMemo) -> Result<Fields<'a>, BadLine> {
     let (host, rest) = word(line).ok_or(BadLine::new("nothing after the host"))?;
     let (_, rest) = word(rest).ok_or(BadLine::new("no user after the second field"))?;
     // A user's name may hold spaces.
@@ -23,14 +59,7 @@ pub(super) fn parse<'a>(line: &'a [u8], key: KeyField, days: &mut DayMemo) -> Re
     let rest = rest.strip_prefix(b" ").ok_or(BadLine::new("no status after the request"))?;
     let (code, rest) = word(rest).unwrap_or((rest, b""));
     let status = status(code).ok_or(BadLine::new("the status is not three digits"))?;
-    let key = match key {
-        KeyField::Ip => host,
-        KeyField::User => user,
-        KeyField::Method => word(request).map_or(request, |(method, _)| method),
-        KeyField::Path => path(request),
-        KeyField::Agent => agent(rest)?,
-    };
-    Ok(ParsedLine { micros, status, key: known(key).map(Cow::Borrowed) })
+    Ok(Fields { host, user, micros, request, status, rest })
 }
 
 /// `-` and nothing at all stand for what is not known.

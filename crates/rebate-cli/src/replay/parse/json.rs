@@ -6,24 +6,49 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{BadLine, DayMemo, ParsedLine, Shape, status, time};
+use super::{BadLine, DayMemo, KeyField, ParsedLine, RequestLine, Shape, status, time};
 
 /// Reads a line that is not blank. Of a field that is there twice the last counts.
 pub(super) fn parse<'a>(line: &'a [u8], shape: &Shape, days: &mut DayMemo) -> Result<ParsedLine<'a>, BadLine> {
     let paths = [shape.time_field.as_str(), shape.key_field.as_str(), shape.status_field.as_str()];
-    let mut found = [None; 3];
-    let mut deserializer = serde_json::Deserializer::from_slice(line);
-    Object { paths: paths.map(Some), found: &mut found }
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|error| not_json(&error))?;
-    let [time, key, code] = found;
-    let missing = |name: &str| BadLine::because(format!("no field `{}`", name.escape_debug()));
+    let [time, key, code] = fields(line, paths)?;
     Ok(ParsedLine {
         micros: micros(time.ok_or_else(|| missing(paths[0]))?, shape, days)?,
         key: key_bytes(key.ok_or_else(|| missing(paths[1]))?, paths[1])?,
         status: code.map_or(Ok(0), |code| status_of(code, paths[2]))?,
     })
+}
+
+/// Reads the request of a line that is not blank. A user or an address may be missing.
+pub(super) fn request<'a>(line: &'a [u8], shape: &Shape, days: &mut DayMemo) -> Result<RequestLine<'a>, BadLine> {
+    let [ip, user, method, path] = [KeyField::Ip, KeyField::User, KeyField::Method, KeyField::Path].map(KeyField::name);
+    let found = fields(line, [&shape.time_field, &shape.status_field, ip, user, method, path])?;
+    let [time, code, address, person, verb, target] = found;
+    let known = |raw: Option<&'a RawValue>, name| raw.map_or(Ok(None), |raw| key_bytes(raw, name));
+    let needed = |raw: Option<&'a RawValue>, name| known(raw, name)?.ok_or_else(|| missing(name));
+    Ok(RequestLine {
+        micros: micros(time.ok_or_else(|| missing(&shape.time_field))?, shape, days)?,
+        status: code.map_or(Ok(0), |code| status_of(code, &shape.status_field))?,
+        address: known(address, ip)?,
+        user: known(person, user)?,
+        method: needed(verb, method)?,
+        target: needed(target, path)?,
+    })
+}
+
+/// The values at these places of an object.
+fn fields<'a, const N: usize>(line: &'a [u8], paths: [&str; N]) -> Result<[Option<&'a RawValue>; N], BadLine> {
+    let mut found = [None; N];
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    Object { paths: paths.map(Some), found: &mut found }
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end())
+        .map_err(|error| not_json(&error))?;
+    Ok(found)
+}
+
+fn missing(name: &str) -> BadLine {
+    BadLine::because(format!("no field `{}`", name.escape_debug()))
 }
 
 fn not_json(error: &serde_json::Error) -> BadLine {
@@ -84,12 +109,12 @@ fn kind(raw: &RawValue) -> &'static str {
 }
 
 /// What is looked for in one object: of each path what is left of it here.
-struct Object<'p, 'f, 'a> {
-    paths: [Option<&'p str>; 3],
-    found: &'f mut [Option<&'a RawValue>; 3],
+struct Object<'p, 'f, 'a, const N: usize> {
+    paths: [Option<&'p str>; N],
+    found: &'f mut [Option<&'a RawValue>; N],
 }
 
-impl<'a> DeserializeSeed<'a> for Object<'_, '_, 'a> {
+impl<'a, const N: usize> DeserializeSeed<'a> for Object<'_, '_, 'a, N> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -97,7 +122,7 @@ impl<'a> DeserializeSeed<'a> for Object<'_, '_, 'a> {
     }
 }
 
-impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
+impl<'a, const N: usize> Visitor<'a> for Object<'_, '_, 'a, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,7 +134,7 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
             let whole = self.paths.map(|path| path == Some(name.as_ref()));
             let inside = self.paths.map(|path| path?.strip_prefix(name.as_ref())?.strip_prefix('.'));
             let wanted = whole.contains(&true);
-            if !wanted && inside == [None; 3] {
+            if !wanted && inside == [None; N] {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
@@ -117,7 +142,7 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
             for (found, _) in self.found.iter_mut().zip(whole).filter(|(_, whole)| *whole) {
                 *found = Some(value);
             }
-            if inside != [None; 3] && value.get().starts_with('{') {
+            if inside != [None; N] && value.get().starts_with('{') {
                 let mut deserializer = serde_json::Deserializer::from_str(value.get());
                 Object { paths: inside, found: self.found }
                     .deserialize(&mut deserializer)

@@ -116,6 +116,23 @@ pub struct ParsedLine<'a> {
     pub key: Option<Cow<'a, [u8]>>,
 }
 
+/// What a replay of rules needs of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestLine<'a> {
+    /// When, in microseconds since the Unix epoch.
+    pub micros: u64,
+    /// The response's status, 100 to 999; 0 when the line has none.
+    pub status: u16,
+    /// The client's address, as it is logged.
+    pub address: Option<Cow<'a, [u8]>>,
+    /// The authenticated user.
+    pub user: Option<Cow<'a, [u8]>>,
+    /// The request's method; all that was sent, where that was no request.
+    pub method: Cow<'a, [u8]>,
+    /// The request's target, query included; empty where it has none.
+    pub target: Cow<'a, [u8]>,
+}
+
 /// Why a line cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine(Cow<'static, str>);
@@ -157,6 +174,34 @@ impl LineParser {
     /// # Errors
     /// A [`BadLine`] that says what is wrong with it.
     pub fn parse<'a>(&mut self, line: &'a [u8]) -> Result<Option<ParsedLine<'a>>, BadLine> {
+        let Some((line, is_json)) = self.begin(line)? else { return Ok(None) };
+        let parsed = if is_json {
+            json::parse(line, &self.shape, &mut self.days)?
+        } else {
+            common::parse(line, self.shape.key, &mut self.days)?
+        };
+        if let Some(key) = parsed.key.as_ref().filter(|key| key.len() > rebate::MAX_KEY_BYTES) {
+            return Err(BadLine::because(format!("the key has {} bytes; at most 65536 are taken", key.len())));
+        }
+        Ok(Some(parsed))
+    }
+
+    /// Reads a line's request. `Ok(None)` is a blank line.
+    ///
+    /// # Errors
+    /// A [`BadLine`] that says what is wrong with it.
+    pub fn request<'a>(&mut self, line: &'a [u8]) -> Result<Option<RequestLine<'a>>, BadLine> {
+        let Some((line, is_json)) = self.begin(line)? else { return Ok(None) };
+        let parsed = if is_json {
+            json::request(line, &self.shape, &mut self.days)?
+        } else {
+            common::request(line, &mut self.days)?
+        };
+        Ok(Some(parsed))
+    }
+
+    /// The line without what surrounds it, and whether it is JSON; `None` where nothing is left.
+    fn begin<'a>(&self, line: &'a [u8]) -> Result<Option<(&'a [u8], bool)>, BadLine> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > MAX_LINE {
@@ -169,15 +214,7 @@ impl LineParser {
             Format::Common => false,
             Format::Json => true,
         };
-        let parsed = if is_json {
-            json::parse(line, &self.shape, &mut self.days)?
-        } else {
-            common::parse(line, self.shape.key, &mut self.days)?
-        };
-        if let Some(key) = parsed.key.as_ref().filter(|key| key.len() > rebate::MAX_KEY_BYTES) {
-            return Err(BadLine::because(format!("the key has {} bytes; at most 65536 are taken", key.len())));
-        }
-        Ok(Some(parsed))
+        Ok(Some((line, is_json)))
     }
 }
 
