@@ -23,6 +23,16 @@ for text in '10/month' '5/30s' '30/24h from first' '1000/day in Europe/Berlin' '
 done
 seed log_line common '192.0.2.7 - - [17/May/2015:10:05:03 +0000] "GET /a?b HTTP/1.1" 200 512 "-" "curl"'
 seed log_line json '{"time":"2015-05-17T10:05:03.5Z","ip":"192.0.2.7","status":"409"}'
+number=0
+for text in $'base = "/api"\n[[rule]]\npath = "/a/{id}"\nlimit = "10/month"\nrefund = [409, "5xx"]' \
+    $'[limits]\nd = "50/day"\n[plans]\nby = "header:p"\ndefault = "a"\n[plans.a]\nd = "unlimited"\n[[rule]]\nprefix = "/"\nlimits = ["d"]' \
+    $'[[rule]]\npath = "/a"\nlimit = "1/day"\n[[rule]]\npath = "/b"\nlimits_of = ["/a"]\nkey = "ip"\n[exempt]\nkeys = ["ip:10.0.0.1"]\nnetworks = ["10.0.0.0/8"]'; do
+    seed rule_file $((number += 1)) "$text"
+done
+number=0
+for text in '/api/generate' '/api/auth/%2e%2e%2fgenerate' '/api//storage/x/../y/' '/api/x/..;/open/\a' '/api/%2567enerate%00?#'; do
+    seed request_path $((number += 1)) "$text"
+done
 seed token one 'HgRmdXp6gID5wMHEggMAAAFhAWsBAAECAwQFBgcAAA'
 head -c 400 Cargo.lock >fuzz/corpus/seed.tmp 2>/dev/null && mkdir -p fuzz/corpus/operations &&
     mv fuzz/corpus/seed.tmp fuzz/corpus/operations/seed-bytes

@@ -1,0 +1,26 @@
+//! Whatever a rule file holds: it is taken or all its problems have a place, and what is taken chooses for any path.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rebate_rules::Rules;
+
+fuzz_target!(|text: &str| {
+    match Rules::parse(text) {
+        Ok(rules) => {
+            for rule in rules.rules() {
+                let method = rule.methods().next().unwrap_or("GET");
+                let _ = rules.choose(method, rule.path());
+                assert!(rules.charges(rule).all(|(limit, cost)| cost > 0 && limit.index() < rules.limits().len()));
+            }
+        }
+        Err(problems) => {
+            assert!(problems.iter().any(|problem| !problem.is_warning()));
+            for problem in problems.iter() {
+                let line = problem.line().expect("a file has lines");
+                let line = text.split('\n').nth(line - 1).expect("the line is there");
+                assert!(problem.column().expect("a column") <= line.chars().count() + 1);
+            }
+            assert!(!problems.to_string().is_empty());
+        }
+    }
+});
