@@ -38,7 +38,7 @@ fn table(rules: &Rules) -> String {
     }
     let mut out = String::new();
     // Writing to a string cannot fail.
-    if rules.rules().len() > 0 {
+    if !rules.rules().is_empty() {
         let _ = writeln!(out, "{table}");
     }
     let plans: Vec<_> = rules.plans().collect();
