@@ -56,6 +56,8 @@ fn no_spelling_of_a_path_slips_past_its_rule() {
         "//api/generate",
         "/api//generate",
         "/api///generate///",
+        "/api//../generate",
+        "//api//../generate",
         "/api/./generate",
         "/api/generate/.",
         "/api/x/../generate",
@@ -131,6 +133,12 @@ fn no_spelling_of_a_path_slips_into_an_exemption() {
     ] {
         assert!(charged(&rules, "GET", path).contains(&rule), "{path}");
     }
+}
+
+#[test]
+fn who_resolves_dots_but_keeps_doubled_slashes_is_charged_too() {
+    let rules = Rules::builder().exempt_prefix("/x").exempt_path("/health").rule(Rule::prefix("/").limit("1/day"));
+    assert_eq!(charged(&rules.build().expect("sound rules"), "GET", "/x/..//health"), ["/"]);
 }
 
 #[test]
