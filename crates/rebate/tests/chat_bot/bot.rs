@@ -102,56 +102,8 @@ impl Talk {
     }
 }
 
-/// `target/debug/examples/chat_bot`, which cargo has built with these tests unless one of them was named alone.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let test = std::env::current_exe().expect("this program's path");
-        let folder = test.parent().and_then(Path::parent).expect("target/debug/deps").join("examples");
-        let program = folder.join(format!("chat_bot{}", std::env::consts::EXE_SUFFIX));
-        if !is_fresh(&program) {
-            build(&folder);
-        }
-        assert!(
-            program.exists(),
-            "{} is missing: cargo build -p rebate --features redis --example chat_bot",
-            program.display()
-        );
-        program
-    })
-}
-
-/// Whether no source that cargo has noted for it is younger than the program.
-fn is_fresh(program: &Path) -> bool {
-    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
-    let Some(built) = changed(program) else { return false };
-    let notes = std::fs::read_to_string(program.with_extension("d")).unwrap_or_default();
-    let Some((_, sources)) = notes.trim().split_once(": ") else { return false };
-    // Spaces within a path are escaped; such a path is not found, and the program built again.
-    sources.split(' ').all(|source| changed(Path::new(source)).is_some_and(|changed| changed <= built))
-}
-
-fn build(folder: &Path) {
-    let profile = folder.parent().and_then(Path::file_name).expect("target/debug").to_string_lossy().into_owned();
-    let profile = if profile == "debug" { "dev" } else { &profile };
-    let target = folder.ancestors().nth(2).expect("target");
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "rebate",
-            "--features",
-            "redis",
-            "--example",
-            "chat_bot",
-            "--profile",
-            profile,
-        ])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo starts");
-    assert!(status.success(), "the example does not build");
+    let arguments = ["-p", "rebate", "--features", "redis", "--example", "chat_bot"];
+    BUILT.get_or_init(|| crate::built::built("examples/chat_bot", &arguments))
 }

@@ -4,6 +4,8 @@ mod bot;
 #[allow(dead_code, reason = "the bot reads more of it than its tests do")]
 #[path = "../../examples/chat_bot/budget.rs"]
 mod budget;
+#[path = "../common/built.rs"]
+mod built;
 mod deployment;
 
 use std::collections::HashSet;
