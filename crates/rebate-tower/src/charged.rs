@@ -42,6 +42,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A slot whose store's type is not known.
 pub(crate) trait AnySlot: Send + Sync {
     fn refund(self: Arc<Self>, total: u64) -> BoxFuture<Result<Option<Refund>, Error>>;
+    fn refund_by_trailers(self: Arc<Self>, status: u32) -> Option<BoxFuture<()>>;
     fn settle(self: Arc<Self>, cost: u64, shortfall: Shortfall) -> BoxFuture<Result<Option<Settlement>, Error>>;
     fn token(&self) -> Option<Result<String, Error>>;
     fn take(&self) -> Option<Receipt>;
@@ -93,6 +94,11 @@ impl Charged {
                 Ok(None)
             }
         }
+    }
+
+    /// A gRPC status came with the trailers: gives back if the rules say so. The future, if there is one, is the refund.
+    pub(crate) fn refund_by_trailers(self, status: u32) -> Option<BoxFuture<()>> {
+        self.slot?.refund_by_trailers(status)
     }
 
     /// Makes the charge cost `cost` of each limit: gives back what was too much, or charges what is missing. `None`

@@ -11,6 +11,7 @@ use rebate_rules::{CheckedRule, OnMissingKey, Rules, Source};
 use tower_layer::Layer;
 
 use crate::client::ClientAddress;
+use crate::grpc;
 use crate::headers::{Headers, Told, Writer};
 use crate::mask::Masks;
 use crate::observe::{Cause, Numbers};
@@ -245,15 +246,19 @@ impl<S: Store> Shared<S> {
             return Some(Cause::Status(status));
         }
         if self.refunds_grpc
-            && let Some(grpc) = grpc_status(response.headers)
-            && every(&|rule| rule.refunds().contains_grpc(grpc))
+            && let Some(cause) = grpc::status(response.headers).and_then(|status| self.refund_by_grpc(rules, status))
         {
-            return Some(Cause::GrpcStatus(grpc));
+            return Some(cause);
         }
         if self.settings.refund_on_5xx && response.status.is_server_error() {
             return Some(Cause::Status(status));
         }
         self.settings.refund_when.as_ref().is_some_and(|when| when(response)).then_some(Cause::Response)
+    }
+
+    pub(crate) fn refund_by_grpc(&self, rules: &[u32], status: u32) -> Option<Cause> {
+        let every = rules.iter().all(|&rule| self.rule(rule).refunds().contains_grpc(status));
+        every.then_some(Cause::GrpcStatus(status))
     }
 
     /// Whether a request that ends so, without a response, gives the charge back.
@@ -293,11 +298,6 @@ fn told(limit: u32, status: &Status) -> Told {
         seconds: seconds(wait.unwrap_or(reset)),
         denied: denied.is_some(),
     }
-}
-
-/// The gRPC status of a response that tells it in its headers.
-fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 impl<S: Store, R: Clone, C> Layer<C> for RateLimitLayer<S, R> {

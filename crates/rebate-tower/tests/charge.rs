@@ -2,13 +2,12 @@
 
 mod common;
 
-use common::{answer, builder, header, request, rules, told};
+use common::{answer, header, layer, request, rules, told};
 use http::StatusCode;
 
 #[tokio::test]
 async fn every_response_of_a_charged_path_says_what_is_left() {
-    let (layer, ..) = builder(rules());
-    let layer = layer.build().unwrap();
+    let layer = layer(rules());
     for remaining in (0..10).rev() {
         let response = answer(&layer, request("/generate"), 200).await;
         assert_eq!(told(&response), (remaining, 43_200));
@@ -22,8 +21,7 @@ async fn every_response_of_a_charged_path_says_what_is_left() {
 
 #[tokio::test]
 async fn a_status_that_refunds_gives_back_before_the_headers_are_written() {
-    let (layer, ..) = builder(rules());
-    let layer = layer.build().unwrap();
+    let layer = layer(rules());
     for _ in 0..20 {
         let response = answer(&layer, request("/generate"), 409).await;
         assert_eq!((response.status(), told(&response)), (StatusCode::CONFLICT, (10, 43_200)));

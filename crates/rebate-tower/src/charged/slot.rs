@@ -180,6 +180,12 @@ impl<S: Store> AnySlot for Slot<S> {
         })
     }
 
+    fn refund_by_trailers(mut self: Arc<Self>, status: u32) -> Option<BoxFuture<()>> {
+        let cause = self.shared.refund_by_grpc(&self.terms.rules, status)?;
+        let refund = self.conclude(Some(cause), None)?;
+        Some(Box::pin(async move { drop(refund.await) }))
+    }
+
     fn settle(self: Arc<Self>, cost: u64, shortfall: Shortfall) -> BoxFuture<Result<Option<Settlement>, Error>> {
         Box::pin(async move {
             let mut held = self.held.lock().await;

@@ -1,6 +1,9 @@
-//! What the tests share: a user, a layer over memory on a clock that stands still, and one request through it.
+//! What the tests share: a user, layers over memory and over a store that answers later, and requests through them.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+mod later;
+
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -10,13 +13,15 @@ use rebate_rules::{Rule, Rules};
 use rebate_tower::{Charged, RateLimitLayer, RateLimitLayerBuilder, RequestHead, Respond};
 use tower::{Layer, ServiceExt, service_fn};
 
+pub(crate) use later::Later;
+
 pub(crate) type Store = MemoryStore<ManualClock>;
 
 /// Who is logged in.
 #[derive(Clone)]
 pub(crate) struct User(pub(crate) &'static str);
 
-pub(crate) fn user(request: RequestHead<'_>) -> Option<std::borrow::Cow<'_, [u8]>> {
+pub(crate) fn user(request: RequestHead<'_>) -> Option<Cow<'_, [u8]>> {
     Some(request.extensions.get::<User>()?.0.as_bytes().into())
 }
 
@@ -29,14 +34,28 @@ pub(crate) fn limiter() -> (Limiter<Store>, ManualClock) {
     (Limiter::new(MemoryStore::builder().clock(clock.clone()).build().unwrap()), clock)
 }
 
-/// Ten a day for `POST /generate`, given back by a 409.
+/// Ten a day for `/generate`, given back by a 409.
 pub(crate) fn rules() -> Rules {
-    Rules::builder().rule(Rule::path("/generate").limit("10/day").refund(["409"])).build().unwrap()
+    rules_of(Rule::path("/generate").limit("10/day").refund(["409"]))
 }
 
-pub(crate) fn builder(rules: Rules) -> (RateLimitLayerBuilder<Store>, Limiter<Store>, ManualClock) {
-    let (limiter, clock) = limiter();
-    (RateLimitLayer::builder(limiter.clone(), rules).user(user), limiter, clock)
+pub(crate) fn rules_of(rule: Rule) -> Rules {
+    Rules::builder().rule(rule).build().unwrap()
+}
+
+/// A layer of these rules over memory.
+pub(crate) fn builder(rules: Rules) -> RateLimitLayerBuilder<Store> {
+    RateLimitLayer::builder(limiter().0, rules).user(user)
+}
+
+pub(crate) fn layer(rules: Rules) -> RateLimitLayer<Store> {
+    builder(rules).build().unwrap()
+}
+
+/// A layer of these rules over a store that answers later.
+pub(crate) fn later(rules: Rules) -> (RateLimitLayerBuilder<Later>, Limiter<Later>) {
+    let limiter = Limiter::new(Later::new());
+    (RateLimitLayer::builder(limiter.clone(), rules).user(user), limiter)
 }
 
 pub(crate) fn request(path: &str) -> Request<String> {
@@ -46,15 +65,15 @@ pub(crate) fn request(path: &str) -> Request<String> {
 }
 
 /// What a service of this layer answers, which itself answers `status`.
-pub(crate) async fn answer<S: rebate_core::Store>(
-    layer: &RateLimitLayer<S>,
+pub(crate) async fn answer<S: rebate_core::Store, R: Respond<Vec<u8>> + Clone>(
+    layer: &RateLimitLayer<S, R>,
     request: Request<String>,
     status: u16,
 ) -> Response<Vec<u8>> {
     answer_of(layer, request, move |_| async move { status }).await
 }
 
-/// What a service of this layer answers whose handler is given the handle.
+/// What a service of this layer answers whose handler is given the handle and answers a status.
 pub(crate) async fn answer_of<S, R, F>(
     layer: &RateLimitLayer<S, R>,
     request: Request<String>,
@@ -67,6 +86,7 @@ where
 {
     let service = layer.layer(service_fn(move |request: Request<String>| {
         let status = handler(Charged::of(request.extensions()));
+        drop(request);
         async move {
             let mut response = Response::new(Vec::new());
             *response.status_mut() = StatusCode::from_u16(status.await).unwrap();
@@ -86,4 +106,14 @@ pub(crate) fn told<B>(response: &Response<B>) -> (u64, u64) {
     let sfv::ListEntry::Item(item) = &list[0] else { panic!("{list:?}") };
     let number = |name: &str| item.params[name].as_integer().map(|number| i64::from(number) as u64).expect("a number");
     (number("r"), number("t"))
+}
+
+/// What a response says remains of its first limit.
+pub(crate) fn remaining<B>(response: &Response<B>) -> u64 {
+    told(response).0
+}
+
+/// What remains of the only limit of `rules` for the user 42.
+pub(crate) async fn left(limiter: &Limiter<impl rebate_core::Store>, rules: &Rules) -> u64 {
+    limiter.peek(rules.limits()[0].limit(), "user:42").await.unwrap().remaining()
 }
