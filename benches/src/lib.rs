@@ -4,6 +4,7 @@
 
 pub mod arrivals;
 pub mod fence;
+pub mod http;
 pub mod live_bytes;
 pub mod measure;
 pub mod scale;

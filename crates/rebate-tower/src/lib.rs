@@ -1,4 +1,80 @@
-//! Rebate for tower services.
+//! Rebate for tower services: axum, tonic, hyper. Requests are charged by [rules](rebate_rules), and given back by their
+//! responses or by hand.
+//!
+//! Services depend on the crate `rebate`, whose feature `tower` re-exports this one as `rebate::tower`; its feature `axum`
+//! adds an extractor and the client's address.
+//!
+//! ```
+//! use rebate_core::Limiter;
+//! use rebate_memory::MemoryStore;
+//! use rebate_rules::{Rule, Rules};
+//! use rebate_tower::{Charged, RateLimitLayer};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! let rules = Rules::builder().rule(Rule::path("/generate").limit("1/day").key("header:x-tenant")).build()?;
+//! let layer = RateLimitLayer::builder(Limiter::new(MemoryStore::new()), rules).build()?;
+//! let service = layer.layer(service_fn(async |request: http::Request<()>| {
+//!     let charged = Charged::of(request.extensions());
+//!     charged.refund().await?; // It could not be done: the attempt is given back.
+//!     Ok::<_, rebate_core::Error>(http::Response::new(Vec::new()))
+//! }));
+//! let request = http::Request::get("/generate").header("x-tenant", "acme").body(())?;
+//! let response = service.oneshot(request).await?;
+//! assert!(response.headers()["ratelimit"].to_str()?.starts_with(r#""/generate";r=1;t="#));
+//! # Ok(()) }
+//! ```
+//!
+//! # Who decides about a charge
+//!
+//! The layer charges all limits of a request or none before the inner service is called, and puts a [`Charged`] into the
+//! request's extensions. When there is a response it refunds if the response says so: its HTTP status or gRPC
+//! status is one that *every* rule which charged the request names, or the settings'
+//! [predicate](RateLimitLayerBuilder::refund_when) or [5xx](RateLimitLayerBuilder::refund_on_5xx) holds. The headers are
+//! written after that, and tell what is left then.
+//!
+//! | what happens | what becomes of the charge |
+//! | --- | --- |
+//! | the handler leaves it alone; the response says to refund | the layer gives it back, before the headers are written |
+//! | the handler leaves it alone; another response | it stands |
+//! | the handler refunds by hand; any response | given back once, the headers say so |
+//! | the handler settles it; the response says to refund | all that it costs by then is given back |
+//! | the handler [takes](Charged::take) the receipt; whatever follows | the layer leaves it alone: it is the handler's |
+//! | the handler [keeps](Charged::keep) it; whatever follows | it stands until the handle refunds |
+//! | the handler stores its [token](Charged::token) | the layer still decides by the response; a later refund by the token gives back what is left |
+//! | a task refunds by hand when the response has gone | given back, unless the layer did so before |
+//! | a task refunds by hand while the response is ready | the response waits for it, and its headers say so |
+//! | a refund by hand is dropped half-way | as if the handler had left it alone |
+//! | the inner service answers an error | it stands; [`refund_on_error`](RateLimitLayerBuilder::refund_on_error) gives it back |
+//! | the inner service panics, called or polled | it stands; [`refund_on_panic`](RateLimitLayerBuilder::refund_on_panic) gives it back |
+//! | a layer inside catches the panic | that layer's response decides |
+//! | the client goes away while the store is asked | the service is not called; the store gives back an answer whose caller has gone |
+//! | the client goes away before the response | it stands; [`refund_on_disconnect`](RateLimitLayerBuilder::refund_on_disconnect) gives it back |
+//! | the client goes away while the layer refunds | it is given back all the same |
+//! | the client goes away while the body is sent | it stands |
+//! | the refund fails | the response goes out as it is, with what was known last; the log says so |
+//! | the charge is a [replay](rebate_core::Receipt::is_replay) | nothing gives it back by itself |
+//! | the store was away and the rule lets requests pass | nothing was charged: there is nothing to give back |
+//!
+//! Of several of these layers around a service each decides about its own charge; the handle is that of the innermost. A
+//! gRPC status that comes with the trailers is seen with a [`GrpcTrailersLayer`] inside.
+//!
+//! # What is logged and counted
+//!
+//! Events of `tracing`: a refund at DEBUG; a denial, or a missing key, at INFO; a store in trouble, or a refund asked for with
+//! nothing charged, at WARN; a failed refund, or a charge that is wrong in itself, at ERROR. Keys are masked: eight digits
+//! of an HMAC, the same for the same key in every process that has the
+//! [secret](RateLimitLayerBuilder::mask_secret).
+//!
+//! With the feature `metrics`:
+//!
+//! | metric | labels |
+//! | --- | --- |
+//! | `rebate_decisions_total` | `limit`; `outcome`: `allowed`, `denied` (of the limits that denied), `unchecked` (passed, the store did not answer), `unavailable` (denied, likewise) |
+//! | `rebate_refunds_total` | `cause`: `handler`, `status`, `grpc_status`, `response`, `error`, `panic`, `disconnect`; `outcome`: `done`, `nothing` (given back before), `expired`, `failed`, `handed_back` (to a store that tells nobody), `not_charged` |
+//! | `rebate_store_duration_seconds` | `operation`: `charge`, `refund` |
+//! | `rebate_store_failures_total` | `operation`; `kind`: `unavailable`, `full`, `other` |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

@@ -124,6 +124,7 @@ pub(crate) struct Refused {
 }
 
 /// What a store's answer means by the rules.
+#[inline]
 pub(crate) fn judge<S: Store>(
     shared: &Arc<Shared<S>>,
     terms: Terms,
@@ -193,6 +194,7 @@ fn refuse<S: Store, D>(
 }
 
 impl Terms {
+    #[inline]
     pub(crate) fn new(charge: &Charge<'_>, items: &Items<'_>) -> Self {
         Terms {
             rules: charge.rules().map(|rule| rule.index() as u32).collect(),

@@ -19,7 +19,7 @@ pub(crate) type Statuses = SmallVec<[Status; 3]>;
 /// By what a request is charged, without borrowing the rules.
 pub(crate) struct Terms {
     /// The places of its rules.
-    pub(crate) rules: SmallVec<[u32; 2]>,
+    pub(crate) rules: SmallVec<[u32; 1]>,
     /// The place of each item's limit.
     pub(crate) limits: SmallVec<[u32; 4]>,
     pub(crate) on_unavailable: OnTrouble,
@@ -40,8 +40,9 @@ pub(crate) struct Slot<S: Store> {
 struct Held {
     /// `None` when nothing was charged or it was taken.
     receipt: Option<Receipt>,
-    /// What was heard since the charge; empty as long as the receipt says it.
-    latest: Statuses,
+    /// What was heard since the charge; empty as long as the receipt says it. In no place of its own, so that a slot
+    /// is quick to move.
+    latest: Vec<Status>,
 }
 
 impl Held {
@@ -59,7 +60,7 @@ impl Held {
 
     fn heard(&mut self, statuses: impl Iterator<Item = Option<Status>>) {
         if self.latest.is_empty() {
-            self.latest = self.statuses().iter().copied().collect();
+            self.latest = self.statuses().to_vec();
         }
         for (known, heard) in self.latest.iter_mut().zip(statuses) {
             // Of the item it was charged for, not of the receipt's part.
@@ -85,8 +86,9 @@ impl Held {
 }
 
 impl<S: Store> Slot<S> {
+    #[inline]
     pub(crate) fn new(shared: Arc<Shared<S>>, terms: Terms, receipt: Option<Receipt>) -> Self {
-        let held = Mutex::new(Held { receipt, latest: Statuses::new() });
+        let held = Mutex::new(Held { receipt, latest: Vec::new() });
         Slot { shared, terms, kept: AtomicBool::new(false), held }
     }
 
@@ -207,7 +209,7 @@ impl<S: Store> AnySlot for Slot<S> {
     fn take(&self) -> Option<Receipt> {
         let mut held = self.held.try_lock().ok()?;
         if held.latest.is_empty() {
-            held.latest = held.statuses().iter().copied().collect();
+            held.latest = held.statuses().to_vec();
         }
         held.receipt.take()
     }
