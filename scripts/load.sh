@@ -5,9 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5} seconds=${SECONDS_EACH:-5} connections=${CONNECTIONS:-32} threads=${THREADS:-1}
-for program in wrk curl redis-server; do
+for program in wrk curl redis-server redis-cli; do
     command -v "$program" >/dev/null || {
-        echo "$program is missing: apt-get install wrk curl redis-server, or brew install wrk curl redis" >&2
+        echo "$program is missing: apt-get install wrk curl redis-server redis-tools, or brew install wrk curl redis" >&2
         exit 1
     }
 done
@@ -27,7 +27,18 @@ sed 's|"60/minute"|"1000000000000/month"|' crates/rebate/examples/concepts_api/r
 grep -q 1000000000000 "$folder/rules.toml"
 redis-server --port 16380 --save '' --dir "$folder" >/dev/null &
 started+=($!)
-until redis-cli -p 16380 ping >/dev/null 2>&1; do sleep 0.1; done
+
+# Until a command succeeds, as long as the process that was started last is there.
+await() {
+    until "$@" >/dev/null 2>&1; do
+        kill -0 "${started[-1]}" 2>/dev/null || {
+            echo "it ended: $*" >&2
+            exit 1
+        }
+        sleep 0.1
+    done
+}
+await redis-cli -p 16380 ping
 
 # Starts the API as one of the kinds.
 serve() {
@@ -36,7 +47,7 @@ serve() {
     env LISTEN="127.0.0.1:$port" METRICS=off WORKER=elsewhere TASKS="$folder/tasks" RULES="$folder/rules.toml" RUST_LOG=warn \
         "$@" "$program" >"$folder/$kind.out" &
     started+=($!)
-    until grep -q listening "$folder/$kind.out"; do sleep 0.1; done
+    await grep -q listening "$folder/$kind.out"
 }
 serve without 18080 LIMITING=off
 serve memory 18081

@@ -167,10 +167,12 @@ fn what_the_memory_of_an_earlier_process_counted_is_expired_not_minted() {
 #[test]
 fn one_users_task_is_not_anothers_to_see() {
     let tasks = Folder::new();
-    let api = Api::start(&tasks, &[]);
-    let (_, task) = api.submit("ada", GENERATE, "hang");
-    assert_eq!(api.get("ada", &task).status, 200);
-    assert_eq!(api.get("eve", &task).status, 404);
+    let api = Api::start(&tasks, &AT_ONCE);
+    for (prompt, state) in [("a lighthouse", "done"), ("hang", "running")] {
+        let (_, task) = api.submit("ada", GENERATE, prompt);
+        api.wait("ada", &task, state);
+        assert_eq!(api.get("eve", &task).status, 404, "{state}");
+    }
     for id in ["..", "../done/1", "%2e%2e%2f", "1"] {
         assert_eq!(api.raw("GET", "ada", &format!("/api/concepts/tasks/{id}")).status, 404, "{id}");
     }
