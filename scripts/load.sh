@@ -26,12 +26,13 @@ trap finish EXIT
 sed 's|"60/minute"|"1000000000000/month"|' crates/rebate/examples/concepts_api/rules.toml >"$folder/rules.toml"
 grep -q 1000000000000 "$folder/rules.toml"
 redis-server --port 16380 --save '' --dir "$folder" >/dev/null &
-started+=($!)
+latest=$!
+started+=("$latest")
 
 # Until a command succeeds, as long as the process that was started last is there.
 await() {
     until "$@" >/dev/null 2>&1; do
-        kill -0 "${started[-1]}" 2>/dev/null || {
+        kill -0 "$latest" 2>/dev/null || {
             echo "it ended: $*" >&2
             exit 1
         }
@@ -46,7 +47,8 @@ serve() {
     shift 2
     env LISTEN="127.0.0.1:$port" METRICS=off WORKER=elsewhere TASKS="$folder/tasks" RULES="$folder/rules.toml" RUST_LOG=warn \
         "$@" "$program" >"$folder/$kind.out" &
-    started+=($!)
+    latest=$!
+    started+=("$latest")
     await grep -q listening "$folder/$kind.out"
 }
 serve without 18080 LIMITING=off
