@@ -101,8 +101,9 @@ impl Limit {
     /// The same limit as it is for some of its keys: another policy under the same name that is no conflict with
     /// this one, for the plans of customers, say. A limiter takes both, in turn and for different keys.
     ///
-    /// A key charged now under one and then under the other keeps what it has used where the policies differ
-    /// in their quota only; where window or algorithm differ its count starts afresh with each change.
+    /// A key charged now under one and then under the other keeps what it has used: so window and algorithm are the
+    /// same, and only the quota differs (of a bucket, burst or rate). Else its count would start afresh with each change,
+    /// and who alternates between plans would not be limited at all. One charge names one of them, also for different keys.
     ///
     /// ```
     /// use rebate_core::Limit;
@@ -110,14 +111,22 @@ impl Limit {
     /// let free = Limit::new("daily", "50/day")?;
     /// let pro = free.variant("1000/day")?;
     /// assert_eq!((pro.name(), pro.policy().quota()), ("daily", 1000));
+    /// assert!(free.variant("100/hour").unwrap_err().is_invalid());
     /// # Ok::<(), rebate_core::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_invalid`] when the policy is not of the form that [`Policy::parse`] takes.
+    /// [`Error::is_invalid`] when the policy is not of the form that [`Policy::parse`] takes, or does not
+    /// [continue](Policy::continues) this limit's.
     pub fn variant(&self, policy: &str) -> Result<Self, Error> {
-        let inner = &self.inner;
-        Ok(Self::build(inner.name.clone(), Policy::parse(policy)?, inner.fallback, Arc::clone(&inner.family)))
+        let (inner, policy) = (&self.inner, Policy::parse(policy)?);
+        if !policy.continues(&inner.policy) {
+            return Err(Error::invalid(format!(
+                "`{policy}` has another window or algorithm than `{self}`: a count would start afresh whenever a key is charged \
+                 under the other one; give it another limit's name"
+            )));
+        }
+        Ok(Self::build(inner.name.clone(), policy, inner.fallback, Arc::clone(&inner.family)))
     }
 
     /// Whether one is a [variant](Limit::variant) of the other, or both are of a third.
@@ -239,8 +248,9 @@ pub struct Identity {
     tag: u64,
     /// Every limit ever met, by its number; read without a lock.
     limits: Limits,
-    /// The numbers of the limits met under each name, the latest last.
-    by_name: RwLock<HashMap<Box<str>, Vec<u32>>>,
+    /// The limits met under each name, the latest last, each as it was last entered: limits that are the same by name and
+    /// policy share a number, and may be of different families in turn.
+    by_name: RwLock<HashMap<Box<str>, Vec<(u32, Limit)>>>,
 }
 
 impl Identity {
@@ -290,18 +300,40 @@ impl Identity {
     /// The limit last entered under a name, and its place.
     pub fn by_name(&self, name: &str) -> Option<(Limit, LimitIndex)> {
         let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.limits.at(*by_name.get(name)?.last()?).cloned()
+        self.limits.at(by_name.get(name)?.last()?.0).cloned()
     }
 
     /// The limit by which more is charged to what a receipt's part was charged to: the one last entered under its
     /// name, or the part's own, where that is a [variant](Limit::variant) of it.
     pub fn to_top_up(&self, limit: &LimitRef) -> Option<(Limit, LimitIndex)> {
-        let (number, own) = match limit {
-            LimitRef::Name(name) => return self.by_name(name),
-            LimitRef::Index(number) => (*number, self.limit(*number)?),
-        };
-        let (last, index) = self.by_name(own.name())?;
-        if own.is_variant_of(&last) { Some((own.clone(), self.index(number)?)) } else { Some((last, index)) }
+        match limit {
+            LimitRef::Name(name) => self.by_name(name),
+            LimitRef::Index(number) => self.variant_where(self.limit(*number)?.name(), |other, _| other == *number),
+        }
+    }
+
+    /// Tells the limit with this number from its variants, if it has any here: what a token says of it.
+    pub(crate) fn variant_mark(&self, number: u32) -> Option<u32> {
+        let own = self.limit(number)?;
+        let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = by_name.get(own.name())?;
+        let (_, own) = known.iter().find(|(other, _)| *other == number)?;
+        let has_others = known.iter().any(|(other, limit)| *other != number && limit.is_variant_of(own));
+        has_others.then(|| mark_of(own))
+    }
+
+    /// The limit that a token names: the variant of that mark, else the one last entered.
+    pub(crate) fn by_mark(&self, name: &str, mark: u32) -> Option<(Limit, LimitIndex)> {
+        self.variant_where(name, |_, limit| mark_of(limit) == mark)
+    }
+
+    /// Of the limit last entered under a name and its variants the one that is so; else the one last entered.
+    fn variant_where(&self, name: &str, is_so: impl Fn(u32, &Limit) -> bool) -> Option<(Limit, LimitIndex)> {
+        let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = by_name.get(name)?;
+        let last = known.last()?;
+        let found = known.iter().find(|(number, limit)| is_so(*number, limit) && limit.is_variant_of(&last.1));
+        self.limits.at(found.unwrap_or(last).0).cloned()
     }
 
     /// Enters `limit`, or finds it again.
@@ -309,20 +341,20 @@ impl Identity {
     pub(crate) fn enter(&self, limit: &Limit) -> LimitIndex {
         let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let numbers = by_name.entry(limit.name().into()).or_default();
-        let known = numbers.iter().position(|&number| self.limit(number) == Some(limit));
-        let index = match known.and_then(|at| Some((at, self.index(numbers[at])?))) {
+        let known = numbers.iter().position(|(_, known)| known == limit);
+        let index = match known.and_then(|at| Some((at, self.index(numbers[at].0)?))) {
             Some((at, index)) => {
                 // It is the one last entered again.
-                let number = numbers.remove(at);
-                numbers.push(number);
+                let (number, _) = numbers.remove(at);
+                numbers.push((number, limit.clone()));
                 index
             }
             None => {
                 let number = self.limits.len();
-                let name = numbers.iter().copied().min().unwrap_or(number);
+                let name = numbers.iter().map(|(number, _)| *number).min().unwrap_or(number);
                 let index = LimitIndex { limit: number, name };
                 self.limits.push((limit.clone(), index));
-                numbers.push(number);
+                numbers.push((number, limit.clone()));
                 index
             }
         };
@@ -378,6 +410,12 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({})", self.name)
     }
+}
+
+/// FNV-1a of the policy's text: enough to tell a few variants apart, in every process and release.
+fn mark_of(limit: &Limit) -> u32 {
+    let text = limit.policy().to_string();
+    text.bytes().fold(0x811c_9dc5, |mark, byte| (mark ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 fn check_name(what: &str, name: &str, longest: usize) -> Result<(), Error> {

@@ -37,8 +37,8 @@ struct Shared<S> {
     /// Tells the limits whose names were found to stand for them here. Another one with every name that
     /// comes to stand for something else.
     stamp: AtomicU64,
-    /// What each name stands for in this limiter.
-    names: Mutex<HashMap<Box<str>, Limit>>,
+    /// What each name stands for in this limiter: a limit, or several variants of one.
+    names: Mutex<HashMap<Box<str>, Vec<Limit>>>,
     signing: Signing,
 }
 
@@ -86,9 +86,10 @@ impl<S: Store> Limiter<S> {
         Ok(limit.clone())
     }
 
-    /// Lets `limit`'s name stand for it, and its [variants](Limit::variant), from now on. What was used under the name stays used when only
-    /// the quota differs (of a bucket, burst or rate); else the limit's counts start afresh and
-    /// their receipts expire. Charging the old limit is a [conflict](Error::is_conflict) from then on.
+    /// Lets `limit`'s name stand for it, and its [variants](Limit::variant), from now on. What was used under the
+    /// name stays used when only the quota differs (of a bucket, burst or rate); else the limit's counts start afresh and
+    /// their receipts expire. Charging the old limit, unless it is a variant of the new one, is a
+    /// [conflict](Error::is_conflict) from then on.
     pub fn replace(&self, limit: &Limit) {
         // Replacing cannot conflict.
         let _ = self.enter(limit, true);
@@ -310,14 +311,20 @@ impl<S: Store> Limiter<S> {
     fn enter(&self, limit: &Limit, replace: bool) -> Result<(), Error> {
         // Under this lock, so that no limit is found to be the right one while that changes.
         let mut names = self.shared.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match names.get(limit.name()) {
-            Some(known) if !replace && (known.is_variant_of(limit) || known.policy() == limit.policy()) => {}
-            Some(known) if !replace => return Err(conflict(limit.name(), known.policy(), limit.policy())),
+        match names.get_mut(limit.name()) {
+            Some(known) if !replace => {
+                if known.iter().all(|known| known.policy() != limit.policy()) {
+                    if !known.iter().any(|known| known.is_variant_of(limit)) {
+                        return Err(conflict(limit.name(), known[0].policy(), limit.policy()));
+                    }
+                    known.push(limit.clone());
+                }
+            }
             known => {
                 if known.is_some() {
                     self.shared.stamp.store(new_stamp(), Ordering::Relaxed);
                 }
-                names.insert(limit.name().into(), limit.clone());
+                names.insert(limit.name().into(), vec![limit.clone()]);
             }
         }
         limit.set_checked(self.shared.stamp.load(Ordering::Relaxed));

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! store's name · charged at · idempotency: 0, or 1 (and 2 scope has a group, 4 a replay) · [group] · scope · key · parts, each:
-//! flags (1 another part follows, 2 key has a group, 4 tops up) · limit's name · [group] · key
-//! · cost · instance (8 bytes) · last − cost · refunded · [part it tops up]
+//! flags (1 another part follows, 2 key has a group, 4 tops up, 8 limit has variants) · limit's name
+//! · [4 bytes: the variant's mark] · [group] · key · cost · instance (8 bytes) · last − cost · refunded · [part it tops up]
 //! ```
 
 use base64::Engine as _;
@@ -27,6 +27,7 @@ use crate::time::Timestamp;
 const ANOTHER_FOLLOWS: u8 = 1;
 const HAS_GROUP: u8 = 2;
 const TOPS_UP: u8 = 4;
+const HAS_VARIANTS: u8 = 8;
 const IS_REPLAY: u8 = 4;
 const MAC_BYTES: usize = 16;
 
@@ -98,17 +99,25 @@ pub(crate) fn write(identity: &Identity, signing: &Signing, receipt: &Receipt) -
 
 fn write_part(bytes: &mut Vec<u8>, identity: &Identity, part: &Part, another_follows: bool) -> Result<(), Error> {
     let key = part.key.as_ref();
-    let flags =
-        [(another_follows, ANOTHER_FOLLOWS), (key.group().is_some(), HAS_GROUP), (part.tops_up.is_some(), TOPS_UP)];
-    bytes.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
-    match &part.limit {
-        LimitRef::Name(name) => write_text(bytes, name.as_bytes()),
+    let (name, mark) = match &part.limit {
+        LimitRef::Name(name) => (&**name, None),
         LimitRef::Index(index) => {
             let limit = identity
                 .limit(*index)
                 .ok_or_else(|| Error::invalid("the receipt names a limit that its store has never met"))?;
-            write_text(bytes, limit.name().as_bytes());
+            (limit.name(), identity.variant_mark(*index))
         }
+    };
+    let flags = [
+        (another_follows, ANOTHER_FOLLOWS),
+        (key.group().is_some(), HAS_GROUP),
+        (part.tops_up.is_some(), TOPS_UP),
+        (mark.is_some(), HAS_VARIANTS),
+    ];
+    bytes.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+    write_text(bytes, name.as_bytes());
+    if let Some(mark) = mark {
+        bytes.extend_from_slice(&mark.to_le_bytes());
     }
     if let Some(group) = key.group() {
         write_text(bytes, group);
@@ -251,12 +260,17 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn part(&mut self, identity: &Identity) -> Result<(Part, bool), Error> {
         let flags = self.byte()?;
-        if flags & !(ANOTHER_FOLLOWS | HAS_GROUP | TOPS_UP) != 0 {
+        if flags & !(ANOTHER_FOLLOWS | HAS_GROUP | TOPS_UP | HAS_VARIANTS) != 0 {
             return Err(malformed("a part's marks are unknown"));
         }
         let name =
             std::str::from_utf8(self.text(MAX_NAME_BYTES)?).map_err(|_| malformed("a limit's name is not text"))?;
-        let limit = match identity.by_name(name) {
+        let known = if flags & HAS_VARIANTS == 0 {
+            identity.by_name(name)
+        } else {
+            identity.by_mark(name, u32::from_le_bytes(self.array()?))
+        };
+        let limit = match known {
             Some((_, index)) => LimitRef::Index(index.limit),
             None => LimitRef::Name(name.into()),
         };

@@ -8,7 +8,8 @@ use std::time::Duration;
 use common::{NOON, OwnStore, allowed, denied, limiter, run};
 use rebate_core::{
     AnyStore, ChargeRequest, Decision, Error, Fallback, Identity, Item, KeyRef, Limit, Limiter, ListRequest,
-    ManualClock, Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store, SyncStore,
+    ManualClock, Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Shortfall, Statuses, Store,
+    SyncStore,
 };
 
 #[test]
@@ -287,6 +288,10 @@ fn variants_of_one_limit_are_no_conflict_and_keep_what_a_key_has_used() {
     assert!(limiter.charge_now(&stranger, "k").unwrap_err().is_conflict());
     assert!(pro.is_variant_of(&free) && !stranger.is_variant_of(&free));
     assert!(free.variant("9/fortnight").unwrap_err().is_invalid());
+    // Its count would start afresh with each change.
+    for policy in ["5/hour", "5/day from first", "5/day sliding", "1/day burst 5", "5 at once for 24h"] {
+        assert!(free.variant(policy).unwrap_err().is_invalid(), "{policy}");
+    }
     assert_eq!(free.with_fallback(Fallback::Deny).variant("9/day").unwrap().fallback(), Fallback::Deny);
 }
 
@@ -303,4 +308,38 @@ fn a_limit_that_replaces_brings_its_variants() {
     let _kept = allowed(limiter.charge_now(&more, "k"));
     assert_eq!(limiter.peek_now(&again, "k").unwrap().used(), 2);
     assert!(limiter.charge_now(&free.variant("7/day").unwrap(), "k").unwrap_err().is_conflict());
+}
+
+#[test]
+fn limits_that_are_made_twice_are_the_same_with_their_variants() {
+    let (limiter, _) = limiter();
+    let made = || {
+        let free = Limit::new("daily", "5/day").unwrap();
+        let pro = free.variant("50/day").unwrap();
+        (free, pro)
+    };
+    let ((free, pro), (free_again, pro_again)) = (made(), made());
+    for limit in [&free, &pro, &free_again, &pro_again, &free] {
+        let _kept = allowed(limiter.charge_now(limit, "k"));
+    }
+    assert_eq!(limiter.peek_now(&pro_again, "k").unwrap().used(), 5);
+    let other = free_again.variant("60/day").unwrap();
+    let _kept = allowed(limiter.charge_now(&pro, "k"));
+    assert!(limiter.charge_now(&Limit::new("daily", "60/day").unwrap(), "k").unwrap_err().is_conflict());
+    assert!(limiter.charge_now(&other, "k").unwrap_err().is_conflict(), "of a family that this limiter has not met");
+}
+
+#[test]
+fn a_token_names_the_variant_that_was_charged() {
+    let (limiter, _) = limiter();
+    let free = limiter.limit("daily", "2/day").unwrap();
+    let alone = limiter.token(&allowed(limiter.charge_now(&free, "other"))).unwrap();
+    let pro = free.variant("20/day").unwrap();
+    let token = limiter.token(&allowed(limiter.charge_now(&pro, "k"))).unwrap();
+    let _last = allowed(limiter.charge_now(&free, "other"));
+    let mut copy = limiter.receipt(&token).unwrap();
+    let settled = limiter.settle_now(&mut copy, 15, Shortfall::Refuse).unwrap().settled().expect("pro has room");
+    assert_eq!(settled.parts[0].status.unwrap().quota(), 20);
+    // One without variants says nothing of them, and is read all the same.
+    assert_eq!(limiter.refund_now(&mut limiter.receipt(&alone).unwrap()).unwrap().given_back(), 1);
 }

@@ -37,8 +37,17 @@ async fn a_change_of_plan_keeps_what_was_used_and_its_receipts() {
         assert!(denied.denial().is_some(), "{free}");
         assert_eq!(limiter.refund(&mut receipt).await.expect("an answer").given_back(), 10, "{free}");
         assert_eq!(limiter.peek(&free, "ada").await.expect("a status").remaining(), 6, "{free}");
-        // The variant that the store met last is no matter.
-        let settled = limiter.settle(&mut up, 15, Shortfall::Refuse).await.expect("an answer");
-        assert_eq!(settled.settled().expect("there is room").parts[0].topped_up, 11, "{pro}");
+        // The variant that a store met last is no matter, in this process or another.
+        let token = limiter.token(&up).expect("a token");
+        let settled = limiter.settle(&mut up, 5, Shortfall::Refuse).await.expect("an answer");
+        assert_eq!(settled.settled().expect("there is room").parts[0].topped_up, 1, "{pro}");
+        let store = RedisStore::builder(server.url()).prefix(&format!("plan{at}")).build().expect("sound settings");
+        let elsewhere = Limiter::new(store);
+        for limit in [&pro, &free] {
+            elsewhere.register(limit).expect("no conflict");
+        }
+        let mut copy = elsewhere.receipt(&token).expect("a receipt");
+        let settled = elsewhere.settle(&mut copy, 15, Shortfall::Refuse).await.expect("an answer");
+        assert_eq!(settled.settled().expect("there is room").parts[0].topped_up, 10, "{pro}");
     }
 }
