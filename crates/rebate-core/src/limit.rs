@@ -248,9 +248,7 @@ pub struct Identity {
     tag: u64,
     /// Every limit ever met, by its number; read without a lock.
     limits: Limits,
-    /// The limits met under each name, the latest last, each as it was last entered: limits that are the same by name and
-    /// policy share a number, and may be of different families in turn.
-    by_name: RwLock<HashMap<Box<str>, Vec<(u32, Limit)>>>,
+    by_name: RwLock<HashMap<Box<str>, Met>>,
 }
 
 impl Identity {
@@ -363,6 +361,10 @@ impl Identity {
         index
     }
 }
+
+/// The limits met under a name and their numbers, the latest last, each as it was last entered: limits that are the same
+/// by name and policy share a number, and may be of different families in turn.
+type Met = Vec<(u32, Limit)>;
 
 /// Some places of a list, each filled once.
 type Segment = Box<[OnceLock<(Limit, LimitIndex)>]>;
