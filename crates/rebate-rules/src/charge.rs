@@ -19,6 +19,9 @@ pub enum Chosen<'a> {
     NoRule,
     /// It is never limited.
     Exempt(Exemption<'a>),
+    /// Its path can be read in more ways than are looked at, and none of those leads to a rule: no honest client's.
+    /// To be answered with 400.
+    Refused,
     /// It is to be charged.
     Charged(Charge<'a>),
 }

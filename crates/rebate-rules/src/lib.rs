@@ -111,6 +111,7 @@ mod nearest;
 mod path;
 mod problem;
 mod read;
+mod readings;
 mod refunds;
 mod router;
 mod rules;

@@ -10,9 +10,10 @@ use smallvec::SmallVec;
 use crate::builder::RulesBuilder;
 use crate::charge::{Charge, Chosen, Exemption};
 use crate::methods::{Class, Methods};
-use crate::path::{is_plain, normal_form, readings, without_trailing_slash};
+use crate::path::{is_plain, without_trailing_slash};
 use crate::problem::{Problem, Problems};
 use crate::read::read;
+use crate::readings::{normal_form, readings};
 use crate::refunds::Statuses;
 use crate::router::Target;
 use crate::source::Source;
@@ -150,7 +151,11 @@ impl Rules {
     /// The rule for a request, by its method and the path of its URI (without the query).
     ///
     /// Where servers may read a path in different ways (something in it is encoded, doubled, or to be resolved),
-    /// a request is charged by the rules of every reading, and is exempt only when none of them is charged.
+    /// a request is charged by the rules of every reading, and is exempt only when each reading that leads anywhere
+    /// leads to an exempt path. The readings are all that comes of these steps, in whatever order and however often:
+    /// to decode (also overlong UTF-8 and `%u002e`), to drop `;parameters`, to take `\` for `/`, to cut at `?`, `#` or
+    /// NUL, to collapse slashes, to resolve dots. At most 128 are looked at, fewer of a very long path; one that has
+    /// more is charged by those, and [refused](Chosen::Refused) when none of them is charged.
     ///
     /// ```
     /// use rebate_rules::{Chosen, Rule, Rules};
@@ -188,7 +193,7 @@ impl Rules {
         let inner = &*self.inner;
         let readings: Vec<Cow<'p, str>> = match is_plain(path) {
             true => vec![without_trailing_slash(path).into()],
-            false => readings(path).into_iter().map(Cow::Owned).collect(),
+            false => readings(path).found.into_iter().map(Cow::Owned).collect(),
         };
         let chosen = |reading: &str| match (inner.off, inner.methods.class(method)) {
             (true, _) => Chosen::Off,
@@ -254,8 +259,9 @@ impl Inner {
         let mut chosen: SmallVec<[usize; 1]> = SmallVec::new();
         let mut exemption = None;
         let router = self.methods.router(router);
-        for reading in readings(path) {
-            match router.at(&reading).map(|target| &self.targets[target as usize]) {
+        let readings = readings(path);
+        for reading in &readings.found {
+            match router.at(reading).map(|target| &self.targets[target as usize]) {
                 Some(Aim::Rule(rule)) if !chosen.contains(rule) => chosen.push(*rule),
                 Some(Aim::Rule(_)) | None => {}
                 Some(Aim::Exempt(path)) => exemption = Some(path),
@@ -267,6 +273,8 @@ impl Inner {
                 more.iter().for_each(|&rule| charge.add(&self.rules[rule]));
                 Chosen::Charged(charge)
             }
+            // What leads to a rule may be among those that were not looked at.
+            (None, _) if !readings.complete => Chosen::Refused,
             (None, Some(path)) => Chosen::Exempt(Exemption::Path(path)),
             (None, None) => self.nothing(&normal_form(path)),
         }

@@ -95,6 +95,16 @@ fn no_spelling_of_a_path_slips_past_its_rule() {
         "/api/generate%2F",
         "/api/generate%2F%2e",
         "api/generate",
+        // Steps in an order of somebody's own.
+        "/api/x%3F/..;/generate",
+        "/api/gener%61te/%2e%2e/..",
+        "/api/generate;%2f..\\",
+        "/api/generate;%5cx",
+        "/api/x/%c0%ae%c0%ae/generate",
+        "/api/x/%e0%80%ae./generate",
+        "/api/x%c0%af..%c1%9cgenerate",
+        "/api/x/%u002e%U002E/generate",
+        "/api/gen%65rate/\\%2f%3b\\auth",
     ] {
         assert!(charged(&rules, "POST", path).contains(&"/generate"), "{path}");
     }
@@ -114,6 +124,14 @@ fn no_spelling_of_a_path_slips_into_an_exemption() {
         ("/api/health/../generate", "/generate"),
         ("/api/health/..//generate", "/generate"),
         ("/api/open/..%2fgenerate", "/generate"),
+        ("/api/health%3F/..;/generate", "/generate"),
+        ("/api/health%23/..;x/generate", "/generate"),
+        ("/api/health%00/..;/generate", "/generate"),
+        ("/api/health%3f/..%5cgenerate", "/generate"),
+        ("/api/health%253f/%252e%252e/generate", "/generate"),
+        ("/api/auth/%c0%ae%c0%ae/generate", "/generate"),
+        ("/api/auth/..%c0%afgenerate", "/generate"),
+        ("/api/auth/%u002e%u002e/generate", "/generate"),
         ("/api/open/%2e%2e/generate", "/generate"),
         // Who resolves dots would serve the exemption, who does not would serve the rule's path.
         ("/api/storage/../auth/login", "/storage"),
@@ -221,6 +239,20 @@ fn a_path_of_64_kib_is_charged_by_its_rule_and_in_no_time() {
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
+#[test]
+fn what_has_more_readings_than_are_looked_at_is_never_exempt_nor_let_pass() {
+    let rules = rules();
+    // Each level of encoding is a reading of its own.
+    let deep = format!("%{}2e", "25".repeat(200));
+    for path in [format!("/api/auth/{deep}"), format!("/api/health;{deep}"), format!("/api/nothing{deep}")] {
+        assert!(matches!(rules.choose("GET", &path), Chosen::Refused), "{path}");
+    }
+    assert_eq!(charged(&rules, "POST", &format!("/api/generate;{deep}")), ["/generate"]);
+    // However long what is put before it.
+    let long = format!("/api/{}%3F/..;/..%5c..;/x/../generate", "x/;..%2f".repeat(8000));
+    assert!(matches!(rules.choose("GET", &long), Chosen::Refused | Chosen::Charged(_)));
+}
+
 /// Pieces of paths that mean something to somebody.
 fn nasty() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
@@ -269,5 +301,58 @@ fn naive(path: &str) -> Option<&'static str> {
         ["ab", "ab"] => Some("/ab"),
         [first, "ab"] if !first.is_empty() => Some("/{x}/ab"),
         _ => None,
+    }
+}
+
+/// What servers do to paths, written as plainly as can be.
+const STEPS: [fn(&str) -> String; 6] = [
+    |path| percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned(),
+    |path| {
+        let mut kept: Vec<&str> = Vec::new();
+        let pieces: Vec<&str> = path.split('/').skip(1).collect();
+        for piece in &pieces {
+            match *piece {
+                "." => {}
+                ".." => drop(kept.pop()),
+                piece => kept.push(piece),
+            }
+        }
+        let last = if matches!(pieces.last(), Some(&("." | ".."))) || kept.is_empty() { "/" } else { "" };
+        kept.iter().map(|piece| format!("/{piece}")).chain([last.to_owned()]).collect()
+    },
+    |path| {
+        let mut path = path.to_owned();
+        while path.contains("//") {
+            path = path.replace("//", "/");
+        }
+        path
+    },
+    |path| path.split('/').map(|piece| piece.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/"),
+    |path| path.replace('\\', "/"),
+    |path| path.split(['?', '#', '\0']).next().unwrap_or_default().to_owned(),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    /// Whatever steps somebody's server takes, in whatever order: what they lead to a rule by is charged.
+    #[test]
+    fn no_order_of_steps_leads_to_a_rule_that_does_not_charge(
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            "/", "/", "gen", "gen", "ge%6e", "health", "auth", "x", "..", "%2e%2e", "%2f", ";", "%3f", "%23", "%00", "\\",
+            "%5c", ".", "%252e%252e", "%3b", "//", "/gen", "/..;/gen", "/%2e%2e/",
+        ]), 2..9),
+        orders in prop::collection::vec(prop::collection::vec(0..STEPS.len(), 1..6), 16),
+    ) {
+        let path = format!("/{}", pieces.concat());
+        let rules = Rules::builder().exempt_path("/health").exempt_prefix("/auth").rule(Rule::path("/gen").limit("9/day"));
+        let rules = rules.build().expect("sound rules");
+        let chosen = rules.choose("GET", &path);
+        for order in orders {
+            let read = order.iter().fold(path.clone(), |path, &step| STEPS[step](&path));
+            if read.trim_end_matches('/') == "/gen" {
+                prop_assert!(matches!(chosen, Chosen::Charged(_) | Chosen::Refused), "{path} by {order:?}: {chosen:?}");
+            }
+        }
     }
 }

@@ -119,6 +119,8 @@ pub(crate) fn refused<S: Store>(shared: &Shared<S>, refusal: &Refusal<'_>, key: 
             retry_after = refusal.retry_after_seconds(),
             "rate limit exceeded"
         );
+    } else if refusal.missing_key().is_none() {
+        tracing::info!(status = refusal.status().as_u16(), "rate limit: a path that can be read in too many ways");
     } else {
         tracing::info!(
             rule,

@@ -24,6 +24,8 @@ pub(crate) enum Reason<'a> {
     Trouble(&'a Error),
     /// It lacks the key to charge.
     MissingKey(MissingKey<'a>),
+    /// Its path can be read in too many ways to say which rule is for it.
+    Path,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +49,14 @@ impl<'a> Refusal<'a> {
         self.request
     }
 
-    /// The name of the rule.
+    /// The name of the rule; empty where the path can be read in too many ways to tell.
     pub fn rule(&self) -> &'a str {
         self.rule
     }
 
     /// 429 when limits denied it; 503 when the store did not answer and the rule denies then; 401 when nobody said
-    /// who the user is, 400 when another key is missing or one is too long; 500 when the charge itself is wrong, which
+    /// who the user is, 400 when another key is missing or one is too long, or when the path can be read in too many
+    /// ways to say which rule is for it; 500 when the charge itself is wrong, which
     /// is the service's fault.
     pub fn status(&self) -> StatusCode {
         match &self.reason {
@@ -61,6 +64,7 @@ impl<'a> Refusal<'a> {
             Reason::Trouble(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
             Reason::Trouble(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Reason::MissingKey(key) => StatusCode::from_u16(key.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            Reason::Path => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -84,7 +88,7 @@ impl<'a> Refusal<'a> {
     }
 
     /// A word for programs: that of the [limit](Refusal::limit), such as `DAILY_QUOTA_EXCEEDED`; else
-    /// `LIMITER_UNAVAILABLE`, `USER_MISSING`, `KEY_MISSING`, `KEY_TOO_LONG` or `LIMITER_MISUSED`.
+    /// `LIMITER_UNAVAILABLE`, `USER_MISSING`, `KEY_MISSING`, `KEY_TOO_LONG`, `PATH_UNCLEAR` or `LIMITER_MISUSED`.
     pub fn code(&self) -> &'a str {
         match &self.reason {
             Reason::Denied(_) => self.limit().map_or("RATE_LIMIT_EXCEEDED", |violated| violated.limit.code()),
@@ -93,6 +97,7 @@ impl<'a> Refusal<'a> {
             Reason::MissingKey(key) if key.is_too_long() => "KEY_TOO_LONG",
             Reason::MissingKey(key) if key.source().is_user() => "USER_MISSING",
             Reason::MissingKey(_) => "KEY_MISSING",
+            Reason::Path => "PATH_UNCLEAR",
         }
     }
 
@@ -149,6 +154,7 @@ impl<'a> Refusal<'a> {
             Reason::MissingKey(key) => {
                 format!("Requests to {} are limited by {}, which is missing.", self.rule, key.source())
             }
+            Reason::Path => "The path can be read in too many ways.".to_owned(),
         }
     }
 }

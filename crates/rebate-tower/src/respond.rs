@@ -56,7 +56,7 @@ impl<B: From<Vec<u8>>> Respond<B> for ProblemJson {
             "title": status.canonical_reason(),
             "status": status.as_u16(),
             "detail": refusal.detail(),
-            "rule": refusal.rule(),
+            "rule": Some(refusal.rule()).filter(|rule| !rule.is_empty()),
             "code": refusal.code(),
         });
         match status {

@@ -54,6 +54,10 @@ where
         let shared = &self.shared;
         let charge = match shared.rules.choose(request.method().as_str(), request.uri().path()) {
             Chosen::Charged(charge) => charge,
+            Chosen::Refused => {
+                let refusal = Refusal { request: RequestHead::of(&request), rule: "", reason: Reason::Path };
+                return ResponseFuture::refused(refuse(shared, &self.respond, &refusal, None));
+            }
             Chosen::Off | Chosen::Outside | Chosen::NoRule | Chosen::Exempt(_) => {
                 return ResponseFuture::uncharged(self.inner.call(request));
             }

@@ -242,3 +242,16 @@ fn a_layer_that_cannot_answer_its_rules_is_not_built() {
     limiter.limit("/generate", "20/day").unwrap();
     assert!(RateLimitLayer::builder(limiter, rules()).user(user).build().unwrap_err().is_conflict());
 }
+
+#[tokio::test]
+async fn a_path_that_can_be_read_in_too_many_ways_is_refused() {
+    let layer = layer(rules());
+    let path = format!("/elsewhere/%{}2e", "25".repeat(200));
+    let response = answer(&layer, request(&path), 200).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let problem = problem(&response);
+    assert_eq!((&problem["code"], &problem["rule"]), (&json!("PATH_UNCLEAR"), &Value::Null));
+    // Where it leads to a rule all the same it is charged by that.
+    let path = format!("/generate;%{}2e", "25".repeat(200));
+    assert_eq!(answer(&layer, request(&path), 200).await.status(), StatusCode::OK);
+}

@@ -86,6 +86,8 @@ pub(super) struct Tally {
     pub(super) span: Option<(u64, u64)>,
     pub(super) outside: u64,
     pub(super) no_rule: u64,
+    /// Whose path can be read in too many ways.
+    pub(super) unclear: u64,
     pub(super) exempt: u64,
     pub(super) unlimited: u64,
     pub(super) allowed: u64,
@@ -203,6 +205,10 @@ impl<'r> Reader<'r> {
             }
             Chosen::Outside => {
                 self.tally.outside += 1;
+                return Ok(());
+            }
+            Chosen::Refused => {
+                self.tally.unclear += 1;
                 return Ok(());
             }
             Chosen::NoRule | Chosen::Off => {

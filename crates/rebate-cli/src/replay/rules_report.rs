@@ -37,6 +37,8 @@ pub(super) struct RulesReport {
     unlimited: u64,
     no_rule: u64,
     outside: u64,
+    /// Refused, because their paths can be read in too many ways.
+    unclear: u64,
     /// That lacked their key: denied for it.
     denied_without_key: u64,
     /// That lacked their key: passed all the same.
@@ -129,7 +131,7 @@ impl RulesReport {
         let denied_without_key = rule_reports.iter().map(|rule| rule.denied_without_key).sum::<u64>();
         let passed_without_key = rule_reports.iter().map(|rule| rule.passed_without_key).sum::<u64>();
         let charged = tally.allowed + tally.denied;
-        let uncharged = tally.exempt + tally.unlimited + tally.no_rule + tally.outside;
+        let uncharged = tally.exempt + tally.unlimited + tally.no_rule + tally.outside + tally.unclear;
         let mut most_denied: Vec<_> = tally.denied_keys.iter().collect();
         most_denied.sort_by_key(|(key, denied)| (Reverse(denied.denied), denied.first, **key));
         most_denied.truncate(arguments.top);
@@ -151,6 +153,7 @@ impl RulesReport {
             unlimited: tally.unlimited,
             no_rule: tally.no_rule,
             outside: tally.outside,
+            unclear: tally.unclear,
             denied_without_key,
             passed_without_key,
             first: tally.span.map(|(first, _)| moment(first)),
@@ -210,6 +213,7 @@ fn summary(out: &mut String, report: &RulesReport, took: Duration) -> std::fmt::
         ("unlimited", report.unlimited, "by their plan".to_owned()),
         ("no rule", report.no_rule, of_all(report.no_rule)),
         ("outside", report.outside, "the base".to_owned()),
+        ("unclear", report.unclear, "paths, refused".to_owned()),
         ("no key", report.denied_without_key, "denied for it".to_owned()),
         ("no key", report.passed_without_key, "passed all the same".to_owned()),
         ("bad lines", report.bad_lines, format!("of {}", grouped(report.lines))),

@@ -58,6 +58,12 @@ fn try_explain(out: &mut String, rules: &Rules, arguments: &ExplainArguments, to
         Chosen::Outside => writeln!(out, "Not limited: the path lies outside the base."),
         Chosen::NoRule => writeln!(out, "Not limited: no rule is for this path and method."),
         Chosen::Exempt(exemption) => writeln!(out, "Not limited: {}.", exempted(exemption)),
+        Chosen::Refused => {
+            writeln!(
+                out,
+                "Refused with 400: it can be read in more ways than are looked at, and none of these is charged."
+            )
+        }
         Chosen::Charged(charge) => charged(out, rules, &charge, told),
     }
 }
@@ -78,6 +84,7 @@ fn briefly(chosen: &Chosen<'_>) -> String {
         Chosen::Off => "not limited".to_owned(),
         Chosen::Outside => "outside the base".to_owned(),
         Chosen::NoRule => "no rule".to_owned(),
+        Chosen::Refused => "refused".to_owned(),
         Chosen::Exempt(exemption) => format!("exempt: {}", exempted(*exemption)),
         Chosen::Charged(charge) => format!("rule `{}`", charge.rule().name()),
     }
