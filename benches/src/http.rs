@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response};
 use axum::routing::post;
 use axum_governor::extractor::Header;
@@ -49,6 +51,8 @@ pub struct Side {
     /// Requests that may still be answered before anybody's quota is used up.
     left: usize,
     users: Vec<HeaderValue>,
+    /// Whose turn it is.
+    next: usize,
 }
 
 /// The headers that a side writes.
@@ -78,7 +82,8 @@ pub fn sides(limits: usize) -> Vec<Side> {
     let users: Vec<_> =
         (0..USERS).map(|number| HeaderValue::try_from(workload::key(number)).expect("visible ASCII")).collect();
     let side = |name, headers, ours, make: Box<dyn Fn() -> Router>| {
-        let mut side = Side { name, headers, ours, make, router: Router::new(), left: 0, users: users.clone() };
+        let mut side =
+            Side { name, headers, ours, make, router: Router::new(), left: 0, users: users.clone(), next: 0 };
         side.prepare(1);
         side
     };
@@ -165,8 +170,9 @@ impl Side {
             let most = unanswered.min(USERS * QUOTA as usize / 2);
             self.prepare(most);
             let start = Instant::now();
-            for user in 0..most {
-                let response = one(&mut self.router, &self.users[user % USERS]);
+            for _ in 0..most {
+                let response = one(&mut self.router, &self.users[self.next]);
+                self.next = (self.next + 1) % USERS;
                 assert!(response.status().is_success(), "{}: {}", self.name, response.status());
             }
             elapsed += start.elapsed();
@@ -181,7 +187,7 @@ impl Side {
             // With its state, as a server is given it: else axum makes a service anew for every request.
             self.router = (self.make)().with_state(());
             self.users.iter().for_each(|user| drop(one(&mut self.router, user)));
-            self.left = USERS * (QUOTA as usize - 1);
+            self.left = USERS * (QUOTA as usize - 3);
         }
         self.left -= requests;
     }
@@ -192,7 +198,7 @@ impl Side {
     /// When it does not.
     pub fn check(&mut self) {
         self.prepare(1);
-        let response = one(&mut self.router, &self.users[0]);
+        let response = one(&mut self.router, &self.users[self.next]);
         let limits = response.headers().keys().filter(|name| name.as_str().contains("ratelimit")).count();
         assert!(limits >= self.headers.least(), "{}: {:?}", self.name, response.headers());
     }
@@ -203,6 +209,8 @@ fn one(router: &mut Router, user: &HeaderValue) -> Response<Body> {
     *request.method_mut() = Method::POST;
     *request.uri_mut() = axum::http::Uri::from_static(PATH);
     request.headers_mut().insert(&USER, user.clone());
+    // As a server notes it whose limiters can tell clients by their addresses.
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
     let future = pin!(Service::<Request<Body>>::call(router, request));
     let answer: Poll<Result<_, Infallible>> = future.poll(&mut Context::from_waker(Waker::noop()));
     match answer {

@@ -2,9 +2,11 @@
 
 mod policy;
 
+use std::sync::OnceLock;
+
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use rebate_core::{Error, Limit};
-use smallvec::SmallVec;
 
 use policy::Lines;
 
@@ -104,24 +106,27 @@ pub(crate) struct Told {
 pub(crate) struct Writer {
     headers: Headers,
     lines: Box<[Lines]>,
+    /// For each rule with several limits, which they were when it was first told, and what was written.
+    policies: Box<[OnceLock<(Box<[usize]>, HeaderValue)>]>,
 }
 
 impl Writer {
-    pub(crate) fn new<'a>(headers: Headers, limits: impl Iterator<Item = &'a Limit>) -> Self {
-        Writer { headers, lines: limits.map(Lines::of).collect() }
+    pub(crate) fn new<'a>(headers: Headers, rules: usize, limits: impl Iterator<Item = &'a Limit>) -> Self {
+        let policies = (0..rules).map(|_| OnceLock::new()).collect();
+        Writer { headers, lines: limits.map(Lines::of).collect(), policies }
     }
 
     pub(crate) fn is_none(&self) -> bool {
         !self.headers.draft_11 && self.headers.three.is_none()
     }
 
-    /// Writes over what the service itself wrote under these names.
-    pub(crate) fn write(&self, told: &[Told], headers: &mut HeaderMap) {
+    /// Writes over what the service itself wrote under these names. `rule` is the place of the rule.
+    pub(crate) fn write(&self, rule: usize, told: &[Told], headers: &mut HeaderMap) {
         if told.is_empty() {
             return;
         }
         if self.headers.draft_11 {
-            headers.insert(RATELIMIT_POLICY, self.policies(told));
+            headers.insert(RATELIMIT_POLICY, self.policies(rule, told));
             headers.insert(RATELIMIT, self.limits(told));
         }
         if let (Some(three), Some(told)) = (&self.headers.three, closest(told)) {
@@ -131,27 +136,41 @@ impl Writer {
         }
     }
 
-    fn policies(&self, told: &[Told]) -> HeaderValue {
+    fn policies(&self, rule: usize, told: &[Told]) -> HeaderValue {
         if let [one] = told {
             return self.lines[one.limit].policy.clone();
         }
-        let mut line = Line::new();
-        for told in first_of_each(told) {
-            line.begin(self.lines[told.limit].policy.as_bytes());
+        let known = &self.policies[rule];
+        if let Some((limits, value)) = known.get()
+            && limits.iter().eq(told.iter().map(|told| &told.limit))
+        {
+            return value.clone();
         }
-        line.value()
+        let mut line = Vec::new();
+        for told in first_of_each(told) {
+            begin(&mut line, self.lines[told.limit].policy.as_bytes());
+        }
+        let value = field(line);
+        // Under another plan the rule has other limits: those are written anew each time.
+        let _ = known.set((told.iter().map(|told| told.limit).collect(), value.clone()));
+        value
     }
 
     fn limits(&self, told: &[Told]) -> HeaderValue {
         let denied = told.iter().any(|told| told.denied);
-        let mut line = Line::new();
-        for told in first_of_each(told).filter(|told| told.denied || !denied) {
-            line.begin(&self.lines[told.limit].remaining);
-            line.number(told.remaining);
-            line.0.extend_from_slice(b";t=");
-            line.number(told.seconds);
+        let listed = || first_of_each(told).filter(move |told| told.denied || !denied);
+        let length = |told: &Told| {
+            self.lines[told.limit].remaining.len() + digits(integer(told.remaining)) + digits(integer(told.seconds)) + 5
+        };
+        // As long as it will be, so that it need not be copied.
+        let mut line = Vec::with_capacity((listed().map(length).sum::<usize>()).saturating_sub(2));
+        for told in listed() {
+            begin(&mut line, &self.lines[told.limit].remaining);
+            write_integer(&mut line, told.remaining);
+            line.extend_from_slice(b";t=");
+            write_integer(&mut line, told.seconds);
         }
-        line.value()
+        field(line)
     }
 }
 
@@ -177,41 +196,37 @@ fn closeness(told: &Told) -> (bool, u64, std::cmp::Reverse<u64>) {
     (!told.denied, remaining, std::cmp::Reverse(told.seconds))
 }
 
-/// A header's value under way.
-struct Line(SmallVec<[u8; 192]>);
-
-impl Line {
-    fn new() -> Self {
-        Line(SmallVec::new())
+fn begin(line: &mut Vec<u8>, item: &[u8]) {
+    if !line.is_empty() {
+        line.extend_from_slice(b", ");
     }
-
-    fn begin(&mut self, item: &[u8]) {
-        if !self.0.is_empty() {
-            self.0.extend_from_slice(b", ");
-        }
-        self.0.extend_from_slice(item);
-    }
-
-    fn number(&mut self, number: u64) {
-        let number = number.min(policy::MAX_INTEGER);
-        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    fn value(&self) -> HeaderValue {
-        visible(HeaderValue::from_bytes(&self.0))
-    }
+    line.extend_from_slice(item);
 }
 
-/// A number as a header's value; a small one, as most are, without allocating.
+fn write_integer(line: &mut Vec<u8>, number: u64) {
+    line.extend_from_slice(itoa::Buffer::new().format(integer(number)).as_bytes());
+}
+
+/// What a structured field can say of a number.
+fn integer(number: u64) -> u64 {
+    number.min(policy::MAX_INTEGER)
+}
+
+fn field(line: Vec<u8>) -> HeaderValue {
+    visible(HeaderValue::from_maybe_shared(Bytes::from(line)))
+}
+
+/// A number as a header's value; one of up to four digits, as most are, without allocating.
 pub(crate) fn number(number: u64) -> HeaderValue {
-    const TEXT: &str = {
-        const DIGITS: [u8; 3000] = {
-            let mut digits = [0; 3000];
+    static TEXT: &str = {
+        const DIGITS: [u8; 40_000] = {
+            let mut digits = [0; 40_000];
             let mut at = 0;
-            while at < 1000 {
-                digits[3 * at] = b'0' + (at / 100) as u8;
-                digits[3 * at + 1] = b'0' + (at / 10 % 10) as u8;
-                digits[3 * at + 2] = b'0' + (at % 10) as u8;
+            while at < 10_000 {
+                digits[4 * at] = b'0' + (at / 1000) as u8;
+                digits[4 * at + 1] = b'0' + (at / 100 % 10) as u8;
+                digits[4 * at + 2] = b'0' + (at / 10 % 10) as u8;
+                digits[4 * at + 3] = b'0' + (at % 10) as u8;
                 at += 1;
             }
             digits
@@ -221,14 +236,16 @@ pub(crate) fn number(number: u64) -> HeaderValue {
             Err(_) => unreachable!(),
         }
     };
-    let length = match number {
-        0..=9 => 1,
-        10..=99 => 2,
-        100..=999 => 3,
-        _ => return visible(HeaderValue::from_str(itoa::Buffer::new().format(number))),
-    };
-    let end = 3 * number as usize + 3;
-    HeaderValue::from_static(&TEXT[end - length..end])
+    if number >= 10_000 {
+        return visible(HeaderValue::from_str(itoa::Buffer::new().format(number)));
+    }
+    let end = 4 * number as usize + 4;
+    HeaderValue::from_static(&TEXT[end - digits(number)..end])
+}
+
+/// How many digits a number has.
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
 }
 
 /// A limit's name is visible ASCII, and so is all that is written around it.

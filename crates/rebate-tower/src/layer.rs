@@ -10,6 +10,7 @@ use rebate_core::{Error, Limiter, Status, Store};
 use rebate_rules::{CheckedRule, OnMissingKey, Rules, Source};
 use tower_layer::Layer;
 
+use crate::charged::Terms;
 use crate::client::ClientAddress;
 use crate::grpc;
 use crate::headers::{Headers, Told, Writer};
@@ -201,7 +202,7 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
         for limit in rules.limits() {
             limiter.register(limit.limit())?;
         }
-        let writer = Writer::new(headers, rules.limits().iter().map(|limit| limit.limit()));
+        let writer = Writer::new(headers, rules.rules().len(), rules.limits().iter().map(|limit| limit.limit()));
         let refunds_grpc = rules.rules().iter().any(|rule| (0..=16).any(|status| rule.refunds().contains_grpc(status)));
         let numbers = Numbers::new(rules.limits());
         let shared = Shared { limiter, rules, settings, writer, numbers, refunds_grpc };
@@ -277,14 +278,15 @@ impl<S: Store> Shared<S> {
         &self.rules.rules()[place as usize]
     }
 
-    /// Writes what statuses say; `places` are those of the limits of the items charged.
-    pub(crate) fn write(&self, places: &[u32], statuses: &[Status], headers: &mut HeaderMap) {
+    /// Writes what statuses say.
+    pub(crate) fn write(&self, terms: &Terms, statuses: &[Status], headers: &mut HeaderMap) {
         if self.writer.is_none() {
             return;
         }
         let told: smallvec::SmallVec<[Told; 3]> =
-            statuses.iter().filter_map(|status| Some(told(*places.get(status.item())?, status))).collect();
-        self.writer.write(&told, headers);
+            statuses.iter().filter_map(|status| Some(told(*terms.limits.get(status.item())?, status))).collect();
+        let rule = terms.rules.first().map_or(0, |&rule| rule as usize);
+        self.writer.write(rule, &told, headers);
     }
 }
 

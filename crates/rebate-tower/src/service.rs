@@ -128,7 +128,7 @@ pub(crate) struct Refused {
 }
 
 /// What a store's answer means by the rules.
-#[inline]
+#[inline(always)]
 pub(crate) fn judge<S: Store>(
     shared: &Arc<Shared<S>>,
     terms: Terms,
@@ -175,7 +175,11 @@ impl Refused {
             Err(error) => Reason::Trouble(error),
         };
         let refusal = Refusal { request, rule: terms.rule(shared), reason };
-        refuse(shared, respond, &refusal, Some(key))
+        let mut response = refuse(shared, respond, &refusal, Some(key));
+        if let Reason::Denied(denied) = &refusal.reason {
+            shared.write(terms, denied.denial.statuses(), response.headers_mut());
+        }
+        response
     }
 }
 
@@ -190,9 +194,6 @@ fn refuse<S: Store, D>(
     let headers: &mut HeaderMap = response.headers_mut();
     if let Some(seconds) = refusal.retry_after_seconds() {
         headers.entry(RETRY_AFTER).or_insert_with(|| seconds.into());
-    }
-    if let Reason::Denied(denied) = &refusal.reason {
-        shared.write(denied.places, denied.denial.statuses(), headers);
     }
     response
 }

@@ -137,7 +137,7 @@ impl<S: Store> Slot<S> {
             held.note_refund(shared, terms, cause, watch, &answer);
         }
         if let Some(headers) = headers {
-            shared.write(&terms.limits, held.statuses(), headers);
+            shared.write(terms, held.statuses(), headers);
         }
         true
     }
@@ -163,7 +163,7 @@ impl<S: Store> Slot<S> {
     }
 
     pub(crate) fn write(&self, statuses: &[Status], headers: &mut HeaderMap) {
-        self.shared.write(&self.terms.limits, statuses, headers);
+        self.shared.write(&self.terms, statuses, headers);
     }
 }
 

@@ -12,7 +12,7 @@ fn written(headers: Headers, told: &[Told]) -> Vec<String> {
     let limits = [("hour", "1000/hour"), ("day", "5000/day"), ("burst", "10/second burst 25")];
     let limits = limits.map(|(name, policy)| Limit::new(name, policy).unwrap());
     let mut map = HeaderMap::new();
-    Writer::new(headers, limits.iter()).write(told, &mut map);
+    Writer::new(headers, 1, limits.iter()).write(0, told, &mut map);
     let mut lines: Vec<String> =
         map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     lines.sort();
@@ -117,7 +117,24 @@ fn a_policy_says_its_window_where_it_has_one() {
 
 #[test]
 fn numbers_are_written_as_they_are() {
-    for value in (0..=1200).chain([9_999, u64::MAX]) {
+    for value in (0..=10_100).chain([u64::MAX]) {
         assert_eq!(number(value).to_str().unwrap(), value.to_string());
+    }
+}
+
+#[test]
+fn what_was_written_for_a_rule_is_not_taken_for_other_limits() {
+    let limits = [("free", "10/day"), ("pro", "1000/day"), ("burst", "5/second")];
+    let limits = limits.map(|(name, policy)| Limit::new(name, policy).unwrap());
+    let writer = Writer::new(Headers::draft_11(), 2, limits.iter());
+    let policies = |rule, told: &[Told]| {
+        let mut map = HeaderMap::new();
+        writer.write(rule, told, &mut map);
+        map["ratelimit-policy"].to_str().unwrap().to_owned()
+    };
+    for _ in 0..2 {
+        assert_eq!(policies(0, &[told(0, 1, 1), told(2, 1, 1)]), r#""free";q=10;w=86400, "burst";q=5;w=1"#);
+        assert_eq!(policies(0, &[told(1, 1, 1), told(2, 1, 1)]), r#""pro";q=1000;w=86400, "burst";q=5;w=1"#);
+        assert_eq!(policies(1, &[told(2, 1, 1), told(1, 1, 1)]), r#""burst";q=5;w=1, "pro";q=1000;w=86400"#);
     }
 }
