@@ -107,8 +107,11 @@ pub(crate) struct Writer {
     headers: Headers,
     lines: Box<[Lines]>,
     /// For each rule with several limits, which they were when it was first told, and what was written.
-    policies: Box<[OnceLock<(Box<[usize]>, HeaderValue)>]>,
+    policies: Box<[OnceLock<Policies>]>,
 }
+
+/// Limits, and what was written of their policies.
+type Policies = (Box<[usize]>, HeaderValue);
 
 impl Writer {
     pub(crate) fn new<'a>(headers: Headers, rules: usize, limits: impl Iterator<Item = &'a Limit>) -> Self {
@@ -219,7 +222,7 @@ fn field(line: Vec<u8>) -> HeaderValue {
 /// A number as a header's value; one of up to four digits, as most are, without allocating.
 pub(crate) fn number(number: u64) -> HeaderValue {
     static TEXT: &str = {
-        const DIGITS: [u8; 40_000] = {
+        static DIGITS: [u8; 40_000] = {
             let mut digits = [0; 40_000];
             let mut at = 0;
             while at < 10_000 {

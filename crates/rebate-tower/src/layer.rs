@@ -130,7 +130,7 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
 
     /// How the address at the other end of the socket is found. Unless said it is a [`SocketAddr`](std::net::SocketAddr)
     /// among the request's extensions, or, with the feature `axum`, axum's `ConnectInfo` of one (have the router made by
-    /// `into_make_service_with_connect_info`).
+    /// `into_make_service_with_connect_info`). tonic notes a `TcpConnectInfo` there, whose `remote_addr` it is.
     pub fn socket_address(
         mut self,
         address: impl Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,

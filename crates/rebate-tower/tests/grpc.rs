@@ -4,10 +4,13 @@
 mod common;
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 
 use common::{Later, later, left, limiter, request, rules_of, user};
 use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use rebate_core::{Limiter, Store};
 use rebate_rules::{Rule, Rules};
@@ -112,4 +115,44 @@ async fn a_denial_is_a_grpc_status_in_tonics_body() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().starts_with("Rate limit exceeded for /tasks.Tasks/Generate (10/day)."), "{status:?}");
     assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+/// A body of trailers only.
+#[derive(Default)]
+struct Trailers(Option<HeaderMap>);
+
+impl http_body::Body for Trailers {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+#[tokio::test]
+async fn a_body_does_not_end_before_its_trailers_are_sent() {
+    let limiter = Limiter::new(Later::with_answers(1));
+    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), 10.into())]);
+    let service = ServiceBuilder::new().layer(grpc_layer(&limiter)).layer(GrpcTrailersLayer).service(service_fn(
+        move |_: Request<String>| {
+            let body = Trailers(Some(trailers.clone()));
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        },
+    ));
+    let mut body = service.oneshot(request("/tasks.Tasks/Generate")).await.unwrap().into_body();
+    let mut poll = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())).is_pending();
+    assert!(poll() && poll(), "the refund is under way");
+    assert!(!body.is_end_stream());
+    limiter.store().answers.add_permits(1);
+    assert!(body.frame().await.unwrap().unwrap().is_trailers());
+    assert!(body.is_end_stream());
+    assert_eq!(left(&limiter, &rules()).await, 10);
 }

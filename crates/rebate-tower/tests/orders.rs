@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use common::{Later, answer, answer_of, later, layer, left, limiter, remaining, request, rules, user};
 use http::{Request, Response};
 use rebate_core::{Limiter, Receipt, Shortfall, Store};
+use rebate_rules::{Rule, Rules};
 use rebate_tower::{Charged, RateLimitLayer, RateLimitLayerBuilder};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -111,6 +112,32 @@ row!(settled_the_headers_say_what_it_cost, |layer, limiter| {
     assert_eq!(remaining(&response.await), 5);
     assert_eq!(left(&limiter, &rules()).await, 5);
 });
+
+#[tokio::test]
+async fn each_of_several_limits_is_told_as_it_is_after_a_settlement_and_a_refund() {
+    let layer = layer(rules_of_two());
+    let told = async |status, cost| {
+        let response = answer_of(&layer, request("/generate"), move |charged| async move {
+            let _answer = charged.settle(cost, Shortfall::Refuse).await.unwrap().unwrap();
+            status
+        });
+        common::header(response.await.headers(), "ratelimit").to_owned()
+    };
+    assert_eq!(told(200, 2).await, r#""bucket";r=1;t=2, "day";r=8;t=43200"#, "one of the bucket's topped up");
+    assert_eq!(told(200, 4).await, r#""bucket";r=0;t=3, "day";r=6;t=43200"#, "refused: as it was charged");
+    let layer = common::layer(rules_of_two());
+    let response = answer(&layer, request("/generate"), 409).await;
+    assert_eq!(common::header(response.headers(), "ratelimit"), r#""bucket";r=3;t=0, "day";r=10;t=43200"#);
+}
+
+fn rules_of_two() -> Rules {
+    Rules::builder()
+        .shared_limit("bucket", "1/second burst 3")
+        .shared_limit("day", "10/day")
+        .rule(Rule::path("/generate").charge("bucket").charge_cost("day", 2).refund(["409"]))
+        .build()
+        .unwrap()
+}
 
 row!(a_task_that_outlives_the_request_refunds_once_more_at_most, |layer, limiter| {
     for (status, given_back) in [(200, 1), (409, 0)] {
@@ -218,6 +245,8 @@ row!(a_panic_gives_back_when_set, |settings| settings.refund_on_panic(true), |la
     assert_eq!(left(&limiter, &rules()).await, 10);
     panics(&layer, false, |charged| drop(charged.take())).await;
     assert_eq!(left(&limiter, &rules()).await, 9, "unless it was taken");
+    panics(&layer, false, |charged| charged.keep()).await;
+    assert_eq!(left(&limiter, &rules()).await, 8, "or kept");
 });
 
 row!(
@@ -252,6 +281,8 @@ row!(a_client_that_goes_away_gets_back_when_set, |settings| settings.refund_on_d
     assert_eq!(left(&limiter, &rules()).await, 10);
     goes_away(&layer, |charged| drop(charged.take())).await;
     assert_eq!(left(&limiter, &rules()).await, 9, "unless it was taken");
+    goes_away(&layer, |charged| charged.keep()).await;
+    assert_eq!(left(&limiter, &rules()).await, 8, "or kept");
 });
 
 row!(

@@ -94,6 +94,14 @@ async fn waits_are_rounded_up_and_never_earlier_than_any_t() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_denies_tells_the_wait_and_not_when_it_is_full() {
+    let layer = layer(rules_of(Rule::path("/generate").limit("1/10s burst 3").cost(2)));
+    assert_eq!(told(&answer(&layer, request("/generate"), 200).await), (1, 20), "full in 20 s");
+    let response = answer(&layer, request("/generate"), 200).await;
+    assert_eq!((told(&response), header(response.headers(), "retry-after")), ((1, 10), "10"));
+}
+
+#[tokio::test]
 async fn the_longest_wait_of_several_limits_is_told() {
     let (limiter, _) = limiter();
     let rules = Rules::builder()

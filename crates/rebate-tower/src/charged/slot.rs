@@ -63,8 +63,7 @@ impl Held {
             self.latest = self.statuses().to_vec();
         }
         for (known, heard) in self.latest.iter_mut().zip(statuses) {
-            // Of the item it was charged for, not of the receipt's part.
-            *known = heard.map_or(*known, |heard| heard.of_item(known.item(), None));
+            *known = heard.unwrap_or(*known);
         }
     }
 
@@ -193,9 +192,8 @@ impl<S: Store> AnySlot for Slot<S> {
             let mut held = self.held.lock().await;
             let Some(receipt) = &mut held.receipt else { return Ok(None) };
             let settlement = self.shared.limiter.settle(receipt, cost, shortfall).await?;
-            match &settlement {
-                Settlement::Settled(settled) => held.heard(settled.parts.iter().map(|part| part.status)),
-                Settlement::Refused(denial) => held.heard(denial.statuses().iter().copied().map(Some)),
+            if let Settlement::Settled(settled) = &settlement {
+                held.heard(settled.parts.iter().map(|part| part.status));
             }
             Ok(Some(settlement))
         })
