@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -186,9 +186,20 @@ pub(crate) fn worker(server: &Server, tasks: &Folder, settings: &[(&str, &str)])
 
 /// What a program that ends by itself says: its standard output, and its log.
 pub(crate) fn finish(mut command: Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("the program starts");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    let log = text(stderr);
+    struct Ended(Child);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Ended(command.spawn().expect("the program starts"));
+    // It says far less than a pipe holds.
+    let status = until("the program ends", || child.0.try_wait().expect("a child can be waited for"));
+    let text = |pipe: &mut dyn Read| std::io::read_to_string(pipe).expect("text");
+    let said = text(child.0.stdout.as_mut().expect("a pipe"));
+    let log = text(child.0.stderr.as_mut().expect("a pipe"));
     assert!(!log.contains("panicked"), "{log}");
-    (status.code(), text(stdout), log)
+    (status.code(), said, log)
 }
