@@ -20,7 +20,7 @@ use crate::refusal::seconds;
 use crate::request::{RequestHead, ResponseHead};
 use crate::respond::ProblemJson;
 use crate::service::RateLimited;
-use crate::subject::socket_address;
+use crate::subject::{socket_address, target_path};
 
 /// Charges requests by rules, and gives back by their responses. Cheap to clone; clones, and the services they are laid
 /// around, share rules and counts.
@@ -57,12 +57,14 @@ pub struct RateLimitLayerBuilder<S: Store, R = ProblemJson> {
 
 type Extract = Box<dyn for<'a> Fn(RequestHead<'a>) -> Option<Cow<'a, [u8]>> + Send + Sync>;
 type Address = Box<dyn Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync>;
+type Path = Box<dyn for<'a> Fn(RequestHead<'a>) -> &'a str + Send + Sync>;
 type Predicate = Box<dyn Fn(ResponseHead<'_>) -> bool + Send + Sync>;
 
 pub(crate) struct Settings {
     pub(crate) user: Option<Extract>,
     pub(crate) functions: Vec<(Box<str>, Extract)>,
     pub(crate) socket: Address,
+    path: Option<Path>,
     pub(crate) client: ClientAddress,
     refund_when: Option<Predicate>,
     refund_on_5xx: bool,
@@ -90,6 +92,7 @@ impl<S: Store> RateLimitLayer<S> {
             user: None,
             functions: Vec::new(),
             socket: Box::new(socket_address),
+            path: None,
             client: ClientAddress::socket(),
             refund_when: None,
             refund_on_5xx: false,
@@ -136,6 +139,14 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
         address: impl Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
     ) -> Self {
         self.settings.socket = Box::new(address);
+        self
+    }
+
+    /// The path that rules see. Unless said it is that of the request's target as the layer gets it; with the feature
+    /// `axum`, as the outermost router got it (axum's `OriginalUri`). Other routers that strip a prefix before a layer
+    /// inside them need this, or rules without the prefix: what no rule matches is not limited.
+    pub fn path(mut self, path: impl for<'a> Fn(RequestHead<'a>) -> &'a str + Send + Sync + 'static) -> Self {
+        self.settings.path = Some(Box::new(path));
         self
     }
 
@@ -207,6 +218,17 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
         let numbers = Numbers::new(rules.limits());
         let shared = Shared { limiter, rules, settings, writer, numbers, refunds_grpc };
         Ok(RateLimitLayer { shared: Arc::new(shared), respond })
+    }
+}
+
+impl Settings {
+    /// The path that rules see.
+    #[inline]
+    pub(crate) fn path<'a>(&self, request: RequestHead<'a>) -> &'a str {
+        match &self.path {
+            Some(path) => path(request),
+            None => target_path(request),
+        }
     }
 }
 

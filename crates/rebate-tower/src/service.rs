@@ -52,7 +52,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let shared = &self.shared;
-        let charge = match shared.rules.choose(request.method().as_str(), request.uri().path()) {
+        let path = shared.settings.path(RequestHead::of(&request));
+        let charge = match shared.rules.choose(request.method().as_str(), path) {
             Chosen::Charged(charge) => charge,
             Chosen::Refused => {
                 let refusal = Refusal { request: RequestHead::of(&request), rule: "", reason: Reason::Path };

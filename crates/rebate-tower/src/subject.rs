@@ -56,3 +56,13 @@ pub(crate) fn socket_address(request: RequestHead<'_>) -> Option<IpAddr> {
     }
     request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
 }
+
+/// The path that the client asked for, as far as it is known here: a router nested in another gets it without its prefix.
+#[inline]
+pub(crate) fn target_path(request: RequestHead<'_>) -> &str {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(uri)) = request.extensions.get() {
+        return uri.path();
+    }
+    request.uri.path()
+}
