@@ -82,7 +82,8 @@ impl Charged {
         self.refund_up_to(u64::MAX).await
     }
 
-    /// Gives back units of every limit until `total` of each have been given back in all.
+    /// Gives back units of every limit until `total` of each have been given back in all; of one that a settlement
+    /// topped up, what came last goes first.
     ///
     /// # Errors
     /// As [`Charged::refund`].
