@@ -1,6 +1,7 @@
 //! What a request was charged: one slot, shared by the handler and the layer.
 
 mod slot;
+mod totals;
 
 use std::fmt;
 use std::future::Future;

@@ -12,6 +12,7 @@ use rebate_core::Store;
 use tower_service::Service;
 
 use crate::charged::{BoxFuture, Charged, Slot, Statuses, Terms};
+use crate::headers;
 use crate::layer::Shared;
 use crate::observe::Cause;
 use crate::request::{RequestHead, ResponseHead};
@@ -111,8 +112,10 @@ where
                 StageProjection::Concluding { refund, result, ticket } => {
                     let statuses = ready!(refund.as_mut().poll(context));
                     let mut result = result.take().expect(POLLED_AGAIN);
-                    if let (Ok(response), Some(ticket)) = (&mut result, &ticket) {
-                        ticket.slot.write(&statuses, response.headers_mut());
+                    if let (Ok(response), Some(ticket)) = (&mut result, &ticket)
+                        && let Some(headers) = headers::open(response)
+                    {
+                        ticket.slot.write(&statuses, headers);
                     }
                     disarm(ticket);
                     return Poll::Ready(result);
@@ -183,7 +186,7 @@ impl<S: Store> Ticket<S> {
             Err(_) => shared.refund_by_end(Cause::Error),
         };
         self.state = State::Concluding(cause);
-        self.slot.conclude(cause, result.as_mut().ok().map(Response::headers_mut))
+        self.slot.conclude(cause, result.as_mut().ok().and_then(headers::open))
     }
 }
 

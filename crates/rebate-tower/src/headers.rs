@@ -5,7 +5,8 @@ mod policy;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
 use rebate_core::{Error, Limit};
 
 use policy::Lines;
@@ -14,6 +15,10 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Which headers tell a response's limits.
+///
+/// They replace what the inner service wrote under their names, unless its response is itself a denial that says when
+/// to come again (429, 503 or a gRPC status with `Retry-After`; 429 with `RateLimit`), such as that of another layer
+/// inside: that stays as it is.
 ///
 /// ```
 /// use rebate_tower::Headers;
@@ -88,6 +93,20 @@ impl Default for Headers {
     fn default() -> Self {
         Self::draft_11()
     }
+}
+
+/// The headers of an inner service's response, to be written to; `None` where it is a denial that says for itself when to
+/// come again: what other limits have left would contradict it, and `Retry-After` may not be earlier than any `t`.
+pub(crate) fn open<D>(response: &mut Response<D>) -> Option<&mut HeaderMap> {
+    let status = response.status();
+    let headers = response.headers_mut();
+    let says_when = headers.contains_key(RETRY_AFTER);
+    let told = match status {
+        StatusCode::TOO_MANY_REQUESTS => says_when || headers.contains_key(RATELIMIT),
+        StatusCode::SERVICE_UNAVAILABLE => says_when,
+        _ => says_when && headers.contains_key("grpc-status"),
+    };
+    (!told).then_some(headers)
 }
 
 /// What is to be said of one limit.
