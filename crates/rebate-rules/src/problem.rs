@@ -136,29 +136,59 @@ impl Where {
 /// The longest part of a line that is shown, in characters.
 const EXCERPT: usize = 120;
 
+/// How many problems are told; the rest are counted.
+const TOLD: usize = 100;
+
+/// How many are kept, so that the first in the file can be told.
+const KEPT: usize = 10_000;
+
+/// The longest text of a problem, in characters: it may quote a file of one word.
+const LONGEST: usize = 600;
+
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     problems: Vec<(bool, Where, String)>,
+    errors: usize,
+    warnings: usize,
     syntax: bool,
 }
 
 impl Found {
     pub(crate) fn error(&mut self, place: &Where, text: impl Into<String>) {
-        self.problems.push((false, place.clone(), text.into()));
+        self.errors += 1;
+        self.keep(false, place, text.into());
     }
 
     pub(crate) fn warning(&mut self, place: &Where, text: impl Into<String>) {
-        self.problems.push((true, place.clone(), text.into()));
+        self.warnings += 1;
+        self.keep(true, place, text.into());
     }
 
     pub(crate) fn syntax(&mut self, place: Where, text: impl Into<String>) {
-        self.problems.push((false, place, text.into()));
+        self.error(&place, text);
         self.syntax = true;
     }
 
+    fn keep(&mut self, warning: bool, place: &Where, mut text: String) {
+        // An error is kept however many warnings there are.
+        if self.problems.len() >= KEPT && (warning || self.errors > KEPT) {
+            return;
+        }
+        if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+            text.truncate(end);
+            text.push('…');
+        }
+        self.problems.push((warning, place.clone(), text));
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
-        self.problems.iter().any(|(warning, ..)| !warning)
+        self.errors > 0
+    }
+
+    /// Whether more errors are found than are told, so that it is no use to find what each should have been.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors > TOLD
     }
 
     /// The warnings, when there is nothing else.
@@ -169,7 +199,16 @@ impl Found {
         let failed = self.has_errors();
         let start = |place: &Where| if let Where::Span(span) = place { span.start } else { 0 };
         self.problems.sort_by_key(|(_, place, _)| start(place));
+        let found = self.problems.len();
         self.problems.dedup();
+        let more = (self.errors + self.warnings - (found - self.problems.len())).saturating_sub(TOLD);
+        if more > 0 {
+            // Errors before warnings.
+            self.problems.sort_by_key(|(warning, place, _)| (*warning, start(place)));
+            self.problems.truncate(TOLD);
+            self.problems.sort_by_key(|(_, place, _)| start(place));
+            self.problems.push((!failed, Where::Here, format!("and {more} more")));
+        }
         let lines = LineStarts::of(source);
         let problems = self.problems.into_iter().map(|(warning, place, text)| Problem {
             warning,

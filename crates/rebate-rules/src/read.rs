@@ -18,6 +18,14 @@ type Value<'t> = Spanned<DeValue<'t>>;
 /// # Errors
 /// All that is wrong.
 pub(crate) fn read(text: &str) -> Result<Rules, Problems> {
+    // An editor's mark at the beginning is no part of what is said, nor of its columns.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_FILE {
+        let mut found = Found::default();
+        let is = format!("the file has {} bytes; at most {MAX_FILE} are taken", text.len());
+        found.error(&Where::Span(0..0), is);
+        return check(Declared::default(), "", found);
+    }
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { found: Found::default(), text };
     for error in errors {
@@ -26,6 +34,9 @@ pub(crate) fn read(text: &str) -> Result<Rules, Problems> {
     let declared = reader.document(document.get_ref());
     check(declared, text, reader.found)
 }
+
+/// The largest rule file, in bytes.
+const MAX_FILE: usize = 1 << 20;
 
 struct Reader<'t> {
     found: Found,
@@ -343,6 +354,7 @@ impl Reader<'_> {
     fn unknown(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str], of: &str) {
         let name = key.get_ref();
         let right = match nearest(name, known.iter().copied()) {
+            _ if self.found.is_full() => String::new(),
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("{of} has {}", known.join(", ")),
         };

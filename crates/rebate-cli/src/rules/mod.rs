@@ -15,7 +15,7 @@ use crate::replay::read::printable;
 use crate::trouble::Trouble;
 
 /// The largest rule file that is read, in bytes.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: u64 = 1 << 20;
 
 /// Does what the arguments ask.
 pub(crate) fn run(arguments: &RulesArguments) -> Result<(), Trouble> {
@@ -39,9 +39,7 @@ pub(crate) fn read(file: &Path) -> Result<Rules, Trouble> {
         let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
         cannot_read(&format!("line {line} is not UTF-8"))
     })?;
-    // An editor's mark at the beginning is no part of what is said.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Rules::parse(text).map_err(|problems| {
+    Rules::parse(&text).map_err(|problems| {
         let warnings = problems.iter().filter(|problem| problem.is_warning()).count();
         let errors = problems.iter().count() - warnings;
         // Nobody to tell is no reason to stop.
@@ -56,7 +54,7 @@ fn read_whole(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > MAX_FILE {
-        true => Err(io::Error::other("it is larger than 16 MiB")),
+        true => Err(io::Error::other("it is larger than 1 MiB")),
         false => Ok(bytes),
     }
 }

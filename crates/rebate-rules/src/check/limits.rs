@@ -1,6 +1,6 @@
 //! Limits: those that rules share, plans, and each rule's own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rebate_core::Limit;
 
@@ -113,8 +113,9 @@ impl Check {
     }
 
     fn doubled(&mut self, limits: &[SharedLimit], what: &str) {
-        for (at, limit) in limits.iter().enumerate() {
-            if limits[..at].iter().any(|other| other.name.value == limit.name.value) {
+        let mut seen = HashSet::new();
+        for limit in limits {
+            if !seen.insert(&*limit.name.value) {
                 let text = format!("a second {what} called `{}`; give it another name", limit.name.value);
                 self.found.error(&limit.name.place, text);
             }
@@ -165,25 +166,7 @@ impl Check {
             };
             by_plan.push(under);
         }
-        self.other_windows(name, &known, limits);
         Shared { by_plan, used: false, place: name.place.clone() }
-    }
-
-    /// Warns of plans between which a change starts a count afresh.
-    fn other_windows(&mut self, name: &Text, known: &[u32], limits: &Limits) {
-        let Some((&first, others)) = known.split_first() else { return };
-        let first = &limits.all[first as usize];
-        for other in others.iter().map(|&number| &limits.all[number as usize]) {
-            if !other.limit.policy().continues(first.limit.policy()) {
-                let text = format!(
-                    "`{}` is {} under one plan and {} under another: their windows or algorithms differ, so a user \
-                     who changes the plan starts afresh; give the same to both to keep what was used",
-                    name.value, first.policy, other.policy
-                );
-                self.found.warning(&name.place, text);
-                return;
-            }
-        }
     }
 
     fn member(&mut self, said: &SharedLimit, family: &mut Option<Limit>) -> Option<Limit> {
@@ -195,8 +178,24 @@ impl Check {
         }
         let place = policy.place.or(&said.name.place);
         match family {
-            Some(first) => match first.variant(&policy.value) {
-                Ok(limit) => Some(limit),
+            Some(first) => match rebate_core::Policy::parse(&policy.value).and_then(|own| {
+                // Told here, where it can be said what would be right.
+                if own.continues(first.policy()) { first.variant(&policy.value).map(Some) } else { Ok(None) }
+            }) {
+                Ok(Some(limit)) => Some(limit),
+                Ok(None) => {
+                    let text = format!(
+                        "`{}` is {} elsewhere and {} here: with another window, layout or algorithm a count starts \
+                         afresh at each change of the plan, so that who alternates is never limited; take those of {} \
+                         with a quota of this plan's own, or charge a limit of another name",
+                        said.name.value,
+                        first.policy(),
+                        policy.value,
+                        first.policy()
+                    );
+                    self.found.error(place, text);
+                    None
+                }
                 Err(error) => {
                     self.found.error(&at_byte(place, &policy.value, error.position()), first_line(&error));
                     None
@@ -260,7 +259,8 @@ impl Check {
         let plans = &limits.plans;
         let Some(shared) = limits.shared.get_mut(&name.value) else {
             let names = limits.shared.keys().map(|name| &**name);
-            let mut text = format!("there is no limit `{}`; {}", name.value, known(&name.value, names));
+            let known = if self.found.is_full() { String::new() } else { known(&name.value, names) };
+            let mut text = format!("there is no limit `{}`; {known}", name.value);
             if rebate_core::Policy::parse(&name.value).is_ok() {
                 text = format!(
                     "`{}` is a policy, not a limit's name; write `limit = \"{}\"` for a limit of the rule's own, or \
@@ -272,8 +272,9 @@ impl Check {
             return None;
         };
         shared.used = true;
-        for (under, plan) in shared.by_plan.iter().zip(plans) {
-            if *under == Under::Unsaid {
+        {
+            let unsaid = shared.by_plan.iter().zip(plans).find(|(under, _)| **under == Under::Unsaid);
+            if let Some((_, plan)) = unsaid {
                 let text = format!(
                     "the plan `{plan}` says nothing of `{}`; say its policy or `unlimited` there, or a policy for all \
                      in `[limits]`",
@@ -284,6 +285,29 @@ impl Check {
         }
         let number = |under: &Under| if let Under::Limited(number) = under { Some(*number) } else { None };
         Some(shared.by_plan.iter().map(number).collect())
+    }
+
+    /// Tells of each quota that a charge of `cost` units can never be admitted by.
+    pub(super) fn possible(&mut self, limits: &Limits, rule: &str, by_plan: &[Option<u32>], cost: u64, place: &Where) {
+        let mut numbers: Vec<u32> = by_plan.iter().copied().flatten().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for limit in numbers.into_iter().map(|number| &limits.all[number as usize]) {
+            let quota = limit.limit.policy().quota();
+            if cost > quota {
+                let under = match &limit.plans[..] {
+                    [] => String::new(),
+                    plans => format!(" under the plan `{}`", plans.join("`, `")),
+                };
+                let text = format!(
+                    "rule `{rule}` charges {cost} of `{}`, whose quota{under} is {quota} ({}): that is never admitted; \
+                     give a cost of at most {quota}, or a larger quota",
+                    limit.limit.name(),
+                    limit.policy
+                );
+                self.found.error(place, text);
+            }
+        }
     }
 
     /// The same limit under every plan.
@@ -310,11 +334,14 @@ fn is_unlimited(limit: &SharedLimit) -> bool {
     limit.policy.as_ref().is_some_and(|policy| policy.value.trim() == "unlimited")
 }
 
+/// How many names are searched for one that was meant.
+const SEARCHED: usize = 1000;
+
 /// Tells which names there are.
 pub(super) fn known<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
-    match nearest(name, names.iter().copied()) {
+    match nearest(name, names.iter().copied().take(SEARCHED)) {
         Some(near) => format!("did you mean `{near}`?"),
         None if names.is_empty() => "there is none".to_owned(),
         None => {

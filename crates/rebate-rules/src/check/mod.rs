@@ -1,5 +1,6 @@
 //! Checks declarations whole and makes rules of them.
 
+mod bounds;
 mod exempt;
 mod limits;
 mod routes;
@@ -18,8 +19,9 @@ use limits::Limits;
 ///
 /// # Errors
 /// All that is wrong.
-pub(crate) fn check(declared: Declared, source: &str, found: Found) -> Result<Rules, Problems> {
+pub(crate) fn check(mut declared: Declared, source: &str, found: Found) -> Result<Rules, Problems> {
     let mut check = Check { found, functions: Vec::new(), base: Vec::new(), base_text: String::new() };
+    check.bounds(&mut declared);
     check.base(declared.base.as_ref());
     let ipv6_prefix = match &declared.ipv6_prefix {
         None => 64,

@@ -1,9 +1,9 @@
 //! Routes: which rule or exemption each method and path leads to.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
-use super::rule::{Made, overlap};
+use super::rule::{Made, crosswise, overlap};
 use super::{Check, part};
 use crate::declare::{Declared, Text};
 use crate::methods::{Class, Methods};
@@ -11,6 +11,9 @@ use crate::path::{Pattern, Segment};
 use crate::problem::Where;
 use crate::router::{Router, Target};
 use crate::rules::Aim;
+
+/// How many overlaps are told.
+const OVERLAPS_TOLD: usize = 100;
 
 /// One rule's or exemption's routes.
 struct Routes<'a> {
@@ -142,7 +145,7 @@ impl Check {
             one.pattern.routes().map(move |route| (number, dynamic, route)).collect::<Vec<_>>()
         };
         let all: Vec<(usize, bool, Vec<Segment>)> = routes.iter().enumerate().flat_map(routes_of).collect();
-        let mut told = Vec::new();
+        let mut told = HashSet::new();
         for (at, (number, dynamic, one)) in all.iter().enumerate() {
             for (other_number, other_dynamic, other) in &all[..at] {
                 // Two without a dynamic segment are never of the same rank.
@@ -153,13 +156,10 @@ impl Check {
                 let apart = |a: &[Box<str>], b: &[Box<str>]| {
                     !a.is_empty() && !b.is_empty() && !a.iter().any(|method| b.contains(method))
                 };
-                if number == other_number
-                    || told.contains(&(number, other_number))
-                    || apart(here.methods, there.methods)
-                {
+                if number == other_number || !crosswise(one, other) || told.contains(&(number, other_number)) {
                     continue;
                 }
-                if let Some(path) = overlap(one, other) {
+                if let (Some(path), false) = (overlap(one, other), apart(here.methods, there.methods)) {
                     let winner = if one < other { here } else { there };
                     let text = format!(
                         "overlaps `{}` ({}): `{path}` matches both, and goes to `{}`, whose first segment that differs \
@@ -167,7 +167,10 @@ impl Check {
                         there.pattern.text, there.what, winner.pattern.text
                     );
                     self.found.warning(here.place, text);
-                    told.push((number, other_number));
+                    told.insert((number, other_number));
+                    if told.len() > OVERLAPS_TOLD {
+                        return;
+                    }
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Each rule by itself, and what it takes from others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::bounds::MAX_USES;
 use super::limits::{Limits, known};
 use super::{Check, part};
 use crate::declare::{Declared, RuleDeclared, Said, Settings, Text};
@@ -10,6 +11,9 @@ use crate::problem::Where;
 use crate::refunds::Statuses;
 use crate::rules::{CheckedRule, Line, OnMissingKey, OnTrouble};
 use crate::source::{Source, is_token};
+
+/// How many rules of a cycle are named.
+const CYCLE_SHOWN: usize = 8;
 
 /// A rule and what its routes are made of.
 pub(super) struct Made {
@@ -65,10 +69,13 @@ impl Check {
         if let Some(policy) = &declared.limit
             && let Some(number) = self.rule_limit(limits, (called, &name.place), policy, declared.code.as_ref(), &place)
         {
-            lines.push(Line { cost, by_plan: Self::of_every_plan(limits, number) });
+            let by_plan = Self::of_every_plan(limits, number);
+            self.possible(limits, &name.value, &by_plan, cost, place_of(declared.cost.as_ref(), &place));
+            lines.push(Line { cost, by_plan });
         }
-        for (at, usage) in declared.limits.iter().enumerate() {
-            if declared.limits[..at].iter().any(|other| other.limit.value == usage.limit.value) {
+        let mut seen = HashSet::new();
+        for usage in &declared.limits {
+            if !seen.insert(&*usage.limit.value) {
                 let right = "name it once, with the `cost` of both";
                 let text = format!("charges `{}` twice; {right}", usage.limit.value);
                 self.found.error(usage.limit.place.or(&place), text);
@@ -76,6 +83,8 @@ impl Check {
             }
             let cost = if usage.cost.is_some() { self.cost(usage.cost.as_ref(), &place) } else { cost };
             if let Some(by_plan) = self.find_limit(limits, &usage.limit, &place) {
+                let said = usage.cost.as_ref().or(declared.cost.as_ref());
+                self.possible(limits, &name.value, &by_plan, cost, place_of(said, &place));
                 lines.push(Line { cost, by_plan });
             }
         }
@@ -237,7 +246,8 @@ impl Check {
                     }
                     Some(&at) => found.push(at),
                     None => {
-                        let known = known(&other.value, names.iter().map(|name| &*name.value));
+                        let names = names.iter().map(|name| &*name.value);
+                        let known = if self.found.is_full() { String::new() } else { known(&other.value, names) };
                         let text = format!("there is no rule `{}`; {known}", other.value);
                         self.found.error(other.place.or(&made.place), text);
                     }
@@ -249,8 +259,12 @@ impl Check {
             Ok(order) => order,
             Err(cycles) => {
                 for cycle in cycles {
-                    let shown: Vec<_> =
-                        cycle.iter().chain(cycle.first()).map(|&at| format!("`{}`", names[at].value)).collect();
+                    let name = |&at: &usize| format!("`{}`", names[at].value);
+                    let mut shown: Vec<_> = cycle.iter().take(CYCLE_SHOWN).map(name).collect();
+                    if cycle.len() > CYCLE_SHOWN {
+                        shown.push(format!("… ({} rules in all)", cycle.len()));
+                    }
+                    shown.extend(cycle.first().map(name));
                     let text = format!("a cycle of `limits_of`: {}; give one of them a limit", shown.join(" → "));
                     self.found.error(&made[cycle[0]].place, text);
                 }
@@ -281,6 +295,12 @@ impl Check {
                         Some(known) => known.cost = known.cost.max(line.cost),
                         None => own.push(line),
                     }
+                }
+                if made[at].rule.lines.len() > MAX_USES {
+                    let text = format!("charges more than {MAX_USES} limits, with those of other rules; take fewer");
+                    self.found.error(&made[at].place, text);
+                    // Those that take from this one would have too many too.
+                    return;
                 }
             }
         }
@@ -318,6 +338,10 @@ fn name_of(rule: &RuleDeclared) -> Text {
     Said { value, place }
 }
 
+fn place_of<'a>(cost: Option<&'a Said<u64>>, outer: &'a Where) -> &'a Where {
+    cost.map_or(outer, |cost| cost.place.or(outer))
+}
+
 /// The place of a rule as a whole.
 fn outer(rule: &RuleDeclared, name: &Text) -> Where {
     match &rule.place {
@@ -329,7 +353,7 @@ fn outer(rule: &RuleDeclared, name: &Text) -> Where {
 /// The rules in an order in which each comes after those it takes from.
 ///
 /// # Errors
-/// The cycles, each once.
+/// Cycles, no two of which share a rule.
 fn in_order(others: &[Vec<usize>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
@@ -338,7 +362,8 @@ fn in_order(others: &[Vec<usize>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
         Done,
     }
     let mut states = vec![State::New; others.len()];
-    let (mut order, mut cycles) = (Vec::new(), Vec::new());
+    let (mut order, mut cycles): (Vec<usize>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    let mut told = vec![false; others.len()];
     for start in 0..others.len() {
         // By hand, since a file may hold a chain of any length.
         let mut open: Vec<(usize, usize)> = Vec::new();
@@ -359,15 +384,29 @@ fn in_order(others: &[Vec<usize>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
                     states[other] = State::Open;
                     open.push((other, 0));
                 }
+                // Rules that are in a cycle which was told are often in many more.
+                State::Open if told[other] => {}
                 State::Open => {
                     let from = open.iter().position(|&(at, _)| at == other).unwrap_or(0);
-                    cycles.push(open[from..].iter().map(|&(at, _)| at).collect());
+                    let cycle: Vec<usize> = open[from..].iter().map(|&(at, _)| at).collect();
+                    if !cycle.iter().any(|&at| told[at]) {
+                        cycle.iter().for_each(|&at| told[at] = true);
+                        cycles.push(cycle);
+                    }
                 }
                 State::Done => {}
             }
         }
     }
     if cycles.is_empty() { Ok(order) } else { Err(cycles) }
+}
+
+/// Whether two patterns can be such as [`overlap`] tells of, by a look that costs little.
+pub(super) fn crosswise(one: &[Segment], other: &[Segment]) -> bool {
+    let differ = |(a, b): &(&Segment, &Segment)| matches!((a, b), (Segment::Static(a), Segment::Static(b)) if a != b);
+    let same_length =
+        one.len() == other.len() || one.last() == Some(&Segment::Rest) || other.last() == Some(&Segment::Rest);
+    same_length && !one.iter().zip(other).any(|pair| differ(&pair))
 }
 
 /// Two patterns that match a path together, neither of which is more specific throughout: such a path.
