@@ -334,6 +334,38 @@ fn what_only_looks_wrong_is_a_warning() {
             "[[rule]]\npath = '/a'\nlimit = '1/day'\nkey = 'ip'\n[[rule]]\npath = '/b'\nlimits_of = ['/a']",
             "counted apart",
         ),
+        (
+            "[[rule]]\nprefix = '/x'\nlimit = '1/day'\n[[rule]]\npath = '/x'\nname = 'x'\nlimit = '1/day'\n\
+             [[rule]]\nprefix = '/x/{id}'\nlimit = '1/day'",
+            "1:1 `/x` is never chosen",
+        ),
+        (
+            "[[rule]]\npath = '/x'\nname = 'all'\nlimit = '1/day'\nmethods = ['GET']\n\
+             [[rule]]\nprefix = '/x'\nlimit = '1/day'\nmethods = ['GET']\n[exempt]\nprefixes = ['/x/{id}']",
+            "6:1 `/x` is never chosen",
+        ),
+        (
+            "[plans]\nby = 'header:p'\ndefault = 'a'\n[plans.a]\nd = 'unlimited'\n[[rule]]\npath = '/a'\nlimits = ['d']",
+            "6:1 limits nothing",
+        ),
+        (
+            "[exempt]\nnetworks = ['0.0.0.0/0']\n[[rule]]\npath = '/a'\nlimit = '1/day'",
+            "2:14 `0.0.0.0/0` exempts every IPv4",
+        ),
+        ("[exempt]\nnetworks = ['::/0']\n[[rule]]\npath = '/a'\nlimit = '1/day'", "exempts every IPv6"),
+        ("[exempt]\nnetworks = ['::/64']\n[[rule]]\npath = '/a'\nlimit = '1/day'", "compared as IPv4"),
+        (
+            "[[rule]]\npath = '/a'\nlimit = '1/day'\nkey = 'ip'\non_missing_key = 'ip'",
+            "1:1 takes `ip` where `ip` is missing",
+        ),
+        (
+            "[exempt]\nkeys = ['ip:192.0.2.1']\n[[rule]]\npath = '/a'\nlimit = '1/day'",
+            "2:10 no rule charges a key such as",
+        ),
+        (
+            "[exempt]\nkeys = ['header:x:1']\n[[rule]]\npath = '/a'\nkey = 'header:y'\nlimit = '1/day'",
+            "none is by `header:x`",
+        ),
     ];
     for (text, part) in cases {
         let told = warnings(text);
@@ -342,6 +374,9 @@ fn what_only_looks_wrong_is_a_warning() {
     // Not these: each is more specific throughout, or for other methods.
     for text in [
         "[[rule]]\npath = '/{x}'\nlimit = '1/day'\n[[rule]]\npath = '/a'\nlimit = '1/day'\n[[rule]]\nprefix = '/'\nlimit = '1/day'",
+        // What is left of a prefix is one segment, or what lies below one.
+        "[[rule]]\nprefix = '/x'\nlimit = '1/day'\n[[rule]]\npath = '/x'\nname = 'x'\nlimit = '1/day'\n[[rule]]\npath = '/x/{id}'\nlimit = '1/day'",
+        "[exempt]\nkeys = ['ip:192.0.2.1']\nnetworks = ['::ffff:10.0.0.0/104', '2001:db8::/32']\n[[rule]]\npath = '/a'\non_missing_key = 'ip'\nlimit = '1/day'",
         "[[rule]]\npath = '/{x}/b'\nmethods = ['GET']\nlimit = '1/day'\n[[rule]]\npath = '/a/{x}'\nmethods = ['PUT']\nlimit = '1/day'",
     ] {
         assert_eq!(warnings(text), [""; 0], "{text}");

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod exempt;
+mod idle;
 mod limits;
 mod routes;
 mod rule;
@@ -36,6 +37,11 @@ pub(crate) fn check(mut declared: Declared, source: &str, found: Found) -> Resul
     let rules = check.rules(&declared, &mut limits);
     let (exempt_keys, exempt_networks) = check.exempt_keys(&declared.exempt, &rules, ipv6_prefix);
     let (methods, targets) = check.routes(&declared, &rules);
+    if !check.found.has_errors() {
+        check.idle_rules(&rules);
+        check.idle_keys(&declared.exempt, &rules);
+        check.wide_networks(&declared.exempt, &exempt_networks);
+    }
     let limits = check.finish_limits(limits);
     if declared.rules.is_empty() && !check.found.has_errors() {
         check.found.warning(&Where::Here, "there are no rules, so nothing is ever limited");

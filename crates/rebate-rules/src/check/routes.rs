@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
+use super::idle::live;
 use super::rule::{Made, crosswise, overlap};
 use super::{Check, part};
 use crate::declare::{Declared, Text};
@@ -80,6 +81,7 @@ impl Check {
     fn methods_of(&mut self, routes: &[Routes<'_>], exempt: &[Box<str>]) -> Methods {
         let mut methods = Methods::all(Class::Router(0));
         let rest = self.class_of(routes, None);
+        let mut chosen: HashSet<Target> = live(&rest).collect();
         methods.routers.push(Router::new(&rest));
         let mut known = vec![rest];
         let mut named: Vec<&str> = routes.iter().flat_map(|routes| routes.methods).map(|method| &**method).collect();
@@ -90,12 +92,22 @@ impl Check {
         named.dedup();
         for method in named {
             let class = self.class_of(routes, Some(method));
+            if !exempt.iter().any(|exempt| **exempt == *method) {
+                chosen.extend(live(&class));
+            }
             let number = known.iter().position(|known| *known == class).unwrap_or_else(|| {
                 methods.routers.push(Router::new(&class));
                 known.push(class);
                 known.len() - 1
             });
             methods.set(method, Class::Router(number));
+        }
+        for one in routes.iter().filter(|one| !chosen.contains(&one.target)) {
+            let exempt = !one.methods.is_empty() && one.methods.iter().all(|method| exempt.contains(method));
+            if !exempt && !self.found.has_errors() {
+                let text = format!("`{}` is never chosen: others are for all that it is for", one.pattern.text);
+                self.found.warning(one.place, text);
+            }
         }
         exempt.iter().for_each(|method| methods.set(method, Class::Exempt));
         methods
