@@ -159,7 +159,7 @@ pub(crate) struct Ticket<S: Store> {
 enum State {
     /// Between polls: dropped here, the client has gone.
     Outside,
-    /// The inner service runs: dropped here, it has panicked.
+    /// The inner service runs, or the service's predicate: dropped here, it has panicked.
     Inside,
     /// There is a response, which gives the charge back if there is a cause.
     Concluding(Option<Cause>),
@@ -181,6 +181,8 @@ impl<S: Store> Ticket<S> {
     /// Refunds if the result says so, and writes a response's headers; or answers what to await before writing them.
     fn conclude<D, E>(&mut self, result: &mut Result<Response<D>, E>) -> Option<BoxFuture<Statuses>> {
         let shared = &self.slot.shared;
+        // The service's own predicate may panic: dropped then, nobody has gone away.
+        self.state = State::Inside;
         let cause = match &result {
             Ok(response) => shared.refund_by_response(&self.slot.terms.rules, ResponseHead::of(response)),
             Err(_) => shared.refund_by_end(Cause::Error),
@@ -203,11 +205,9 @@ impl<S: Store> Drop for Ticket<S> {
             State::Outside => self.slot.shared.refund_by_end(Cause::Disconnect),
             State::Inside => self.slot.shared.refund_by_end(Cause::Panic),
             State::Concluding(cause) => cause,
-            State::Done => None,
+            State::Done => return,
         };
-        if let Some(cause) = cause {
-            self.slot.give_up(cause);
-        }
+        self.slot.give_up(cause);
     }
 }
 

@@ -52,6 +52,7 @@ row!(refunded_by_hand_whatever_the_response, |layer, limiter| {
         let response = answer_of(&layer, request("/generate"), move |charged| async move {
             assert!(charged.is_charged());
             assert_eq!(charged.refund().await.unwrap().unwrap().given_back(), 1);
+            assert!(!charged.is_charged(), "nothing is left to decide about");
             assert_eq!(charged.refund().await.unwrap().unwrap().given_back(), 0, "once");
             status
         });
@@ -258,6 +259,63 @@ row!(
     }
 );
 
+/// A layer inside that answers a panic with a 500.
+async fn catches<S: Store>(layer: &RateLimitLayer<S>) -> Response<Vec<u8>> {
+    let service = layer.layer(service_fn(|_: Request<String>| async {
+        let panics = async { std::panic::panic_any("caught") as Response<Vec<u8>> };
+        let mut panics = pin!(panics);
+        let poll = |context: &mut Context<'_>| match std::panic::catch_unwind(AssertUnwindSafe(|| {
+            panics.as_mut().poll(context)
+        })) {
+            Ok(poll) => poll,
+            Err(_) => Poll::Ready(Response::builder().status(500).body(Vec::new()).unwrap()),
+        };
+        Ok::<_, &str>(std::future::poll_fn(poll).await)
+    }));
+    service.oneshot(request("/generate")).await.unwrap()
+}
+
+row!(a_panic_caught_inside_is_the_response_it_makes, |settings| settings.refund_on_panic(true), |layer, limiter| {
+    assert_eq!(remaining(&catches(&layer).await), 9, "no panic reached this layer");
+    assert_eq!(left(&limiter, &rules()).await, 9);
+});
+
+row!(a_panic_caught_inside_gives_back_as_a_5xx, |settings| settings.refund_on_5xx(true), |layer, limiter| {
+    assert_eq!(remaining(&catches(&layer).await), 10);
+    assert_eq!(left(&limiter, &rules()).await, 10);
+});
+
+/// A request whose response the predicate panics over.
+async fn predicate_panics<S: Store>(layer: &RateLimitLayer<S>) {
+    let mut future = Box::pin(answer(layer, request("/generate"), 200));
+    let whole = std::future::poll_fn(|context| {
+        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(_)) => panic!("no response was expected"),
+            Err(_) => Poll::Ready(()),
+        }
+    });
+    whole.await;
+}
+
+row!(
+    a_predicate_that_panics_is_a_panic,
+    |settings| settings.refund_on_panic(true).refund_when(|_| std::panic::panic_any("predicate")),
+    |layer, limiter| {
+        predicate_panics(&layer).await;
+        assert_eq!(left(&limiter, &rules()).await, 10);
+    }
+);
+
+row!(
+    a_predicate_that_panics_is_no_client_gone,
+    |settings| settings.refund_on_disconnect(true).refund_when(|_| std::panic::panic_any("predicate")),
+    |layer, limiter| {
+        predicate_panics(&layer).await;
+        assert_eq!(left(&limiter, &rules()).await, 9);
+    }
+);
+
 /// A client that goes away while the handler works.
 async fn goes_away<S: Store>(layer: &RateLimitLayer<S>, handler: impl Fn(Charged) + Clone) {
     let service = layer.layer(service_fn(move |request: Request<String>| {
@@ -283,6 +341,22 @@ row!(a_client_that_goes_away_gets_back_when_set, |settings| settings.refund_on_d
     assert_eq!(left(&limiter, &rules()).await, 9, "unless it was taken");
     goes_away(&layer, |charged| charged.keep()).await;
     assert_eq!(left(&limiter, &rules()).await, 8, "or kept");
+});
+
+row!(a_task_that_is_aborted_is_a_client_gone, |settings| settings.refund_on_disconnect(true), |layer, limiter| {
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let begins = Arc::clone(&begun);
+    let task = tokio::spawn(async move {
+        let handler = |_| {
+            begins.notify_one();
+            std::future::pending()
+        };
+        answer_of(&layer, request("/generate"), handler).await
+    });
+    begun.notified().await;
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert_eq!(left(&limiter, &rules()).await, 10, "as a timeout outside this layer would be");
 });
 
 row!(
@@ -336,44 +410,6 @@ async fn a_client_that_goes_away_while_the_layer_refunds_does_not_stop_it() {
 }
 
 #[tokio::test]
-async fn a_refund_by_hand_that_is_dropped_half_way_leaves_the_charge_to_the_layer() {
-    let limiter = Limiter::new(Later::with_answers(1));
-    let layer = RateLimitLayer::builder(limiter.clone(), rules()).user(user).build().unwrap();
-    let store = limiter.clone();
-    let response = answer_of(&layer, request("/generate"), move |charged| {
-        let store = store.clone();
-        async move {
-            {
-                let mut refund = pin!(charged.refund());
-                assert!(refund.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-                assert!(charged.take().is_none(), "somebody is at it");
-            }
-            assert!(charged.is_charged(), "the receipt is still there");
-            store.store().answers.add_permits(10);
-            409
-        }
-    });
-    assert_eq!(remaining(&response.await), 10);
-}
-
-#[tokio::test]
-async fn a_response_waits_for_a_refund_by_hand_that_is_under_way() {
-    let limiter = Limiter::new(Later::with_answers(1));
-    let layer = RateLimitLayer::builder(limiter.clone(), rules()).user(user).build().unwrap();
-    let mut future = pin!(answer_of(&layer, request("/generate"), |charged| async move {
-        tokio::spawn(async move { charged.refund().await });
-        tokio::task::yield_now().await;
-        200
-    }));
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-        assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    }
-    limiter.store().answers.add_permits(10);
-    assert_eq!(remaining(&future.await), 10, "the headers are those after it");
-}
-
-#[tokio::test]
 async fn a_refund_that_fails_changes_nothing_in_the_response() {
     let (settings, limiter) = later(rules());
     let layer = settings.build().unwrap();
@@ -384,6 +420,37 @@ async fn a_refund_that_fails_changes_nothing_in_the_response() {
     });
     let response = response.await;
     assert_eq!((response.status().as_u16(), remaining(&response)), (409, 9), "what was known last");
+}
+
+#[tokio::test]
+async fn a_request_that_passed_unchecked_has_nothing_to_give_back() {
+    let (settings, limiter) = later(rules());
+    let layer = settings.refund_on_disconnect(true).build().unwrap();
+    limiter.store().go_away();
+    let response = answer_of(&layer, request("/generate"), |charged| async move {
+        assert!(!charged.is_charged() && charged.statuses().is_empty() && charged.take().is_none());
+        assert!(charged.refund().await.unwrap().is_none());
+        409
+    });
+    let response = response.await;
+    assert_eq!(response.status(), 409);
+    assert!(response.headers().is_empty(), "nothing is known");
+    goes_away(&layer, |_| {}).await;
+    assert_eq!(limiter.store().asked.load(Ordering::SeqCst), 2, "no refund was asked for");
+    assert_eq!(limiter.store().handed_back.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_second_attempt_inside_finds_the_charge_given_back() {
+    let (limiter, _) = limiter();
+    let layer = RateLimitLayer::builder(limiter.clone(), rules()).user(user).build().unwrap();
+    let response = answer_of(&layer, request("/generate"), |charged| async move {
+        // The first attempt finds no room; a layer that retries calls the handler again, with the same handle.
+        charged.refund().await.unwrap();
+        assert!(!charged.is_charged(), "by which the second knows");
+        200
+    });
+    assert_eq!(remaining(&response.await), 10, "it is not charged again");
 }
 
 #[tokio::test]
