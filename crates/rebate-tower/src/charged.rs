@@ -62,8 +62,8 @@ impl Charged {
         extensions.get::<Charged>().cloned().unwrap_or_default()
     }
 
-    /// Whether there is a charge to decide about: the request was charged, and nobody has taken the receipt.
-    /// A request that passed because the store was away was not.
+    /// Whether there is a charge to decide about: the request was charged, nobody has taken the receipt, and not all was
+    /// given back. A request that passed because the store was away was not.
     pub fn is_charged(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.is_charged())
     }
@@ -75,7 +75,8 @@ impl Charged {
     }
 
     /// Gives back all that was charged. `None`, and a warning in the log, when nothing was charged or the receipt was
-    /// taken. Repeating it changes nothing; nor does it when the layer refunds too.
+    /// taken; `None` also when the client has gone and the layer handed the charge back to the store. Repeating it
+    /// changes nothing; nor does it when the layer refunds too. Dropped half-way it is carried out when the request ends.
     ///
     /// # Errors
     /// See [`Error`]; the charge is as refundable as before.

@@ -41,21 +41,29 @@
 //! | the handler refunds by hand; any response | given back once, the headers say so |
 //! | the handler settles it; the response says to refund | all that it costs by then is given back |
 //! | the handler [takes](Charged::take) the receipt; whatever follows | the layer leaves it alone: it is the handler's |
-//! | the handler [keeps](Charged::keep) it; whatever follows | it stands until the handle refunds |
+//! | the handler [keeps](Charged::keep) it; whatever follows | it stands until the handle refunds. Before the handler's first `await`: at each one the client may go away |
 //! | the handler stores its [token](Charged::token) | the layer still decides by the response; a later refund by the token gives back what is left |
 //! | a task refunds by hand when the response has gone | given back, unless the layer did so before |
-//! | a task refunds by hand while the response is ready | the response waits for it, and its headers say so |
-//! | a refund by hand is dropped half-way | as if the handler had left it alone |
+//! | a task refunds or settles while the response is ready | the response does not wait: its headers tell what was heard last |
+//! | the same, and the response, or a client gone, says to refund | the decision is left with the receipt: the task's call gives the rest back before it answers, or the store does when the call is dropped |
+//! | a refund of all by hand is dropped half-way | it may have happened, so it is made sure of: with the response, before the headers are written, or when the client goes away; the handler can still take the receipt, settle or refund |
+//! | a refund by hand of a part is dropped half-way | as if the handler had left it alone |
+//! | a settlement is dropped half-way | the receipt does not know of a top-up that may have happened: a refund may leave that charged. Settle again first; repeating it charges nothing more |
+//! | a layer inside retries after the handler refunded by hand | the next attempt has the same handle, and is not charged again: [`is_charged`](Charged::is_charged) is false, and it can refuse |
 //! | the inner service answers an error | it stands; [`refund_on_error`](RateLimitLayerBuilder::refund_on_error) gives it back |
 //! | the inner service panics, called or polled | it stands; [`refund_on_panic`](RateLimitLayerBuilder::refund_on_panic) gives it back |
+//! | the settings' own predicate panics | as a panic of the inner service |
 //! | a layer inside catches the panic | that layer's response decides |
 //! | the client goes away while the store is asked | the service is not called; the store gives back an answer whose caller has gone |
 //! | the client goes away before the response | it stands; [`refund_on_disconnect`](RateLimitLayerBuilder::refund_on_disconnect) gives it back |
-//! | the client goes away while the layer refunds | it is given back all the same |
+//! | a timeout outside this layer, or its task aborted | as a client that goes away: nobody can tell them apart |
+//! | the client goes away while its body is read | with hyper as the handler answers the body's error (axum: 400): that is a response |
+//! | the client goes away while the layer refunds, by the response or by trailers | it is given back all the same |
 //! | the client goes away while the body is sent | it stands |
 //! | the refund fails | the response goes out as it is, with what was known last; the log says so |
 //! | the charge is a [replay](rebate_core::Receipt::is_replay) | nothing gives it back by itself |
-//! | the store was away and the rule lets requests pass | nothing was charged: there is nothing to give back |
+//! | the store was away and the rule lets requests pass | nobody has a receipt: there is nothing to give back |
+//! | the same, or 503, and the store had charged before it failed to answer | it stands and nobody can give it back (the event says `may_have_happened`); how much that can be is in `trouble.md` of `rebate-redis` |
 //!
 //! Of several of these layers around a service each decides about its own charge; the handle is that of the innermost. A
 //! gRPC status that comes with the trailers is seen with a [`GrpcTrailersLayer`] inside.
@@ -65,7 +73,8 @@
 //! Events of `tracing`: a refund at DEBUG; a denial, or a missing key, at INFO; a store in trouble, or a refund asked for with
 //! nothing charged, at WARN; a failed refund, or a charge that is wrong in itself, at ERROR. Keys are masked: eight digits
 //! of an HMAC, the same for the same key in every process that has the
-//! [secret](RateLimitLayerBuilder::mask_secret).
+//! [secret](RateLimitLayerBuilder::mask_secret). A charge handed back to its store, because nobody is left to wait for a
+//! refund, is at DEBUG too, and counted as `handed_back`: not as a refund done, for what comes of it only the store knows.
 //!
 //! With the feature `metrics`:
 //!

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use common::{answer, answer_of, builder, later, request, rules, rules_of};
 use http::Request;
 use rebate_rules::Rule;
+use rebate_tower::Charged;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -143,8 +144,13 @@ async fn a_receipt_handed_to_the_store_is_told_and_a_missing_key_too() {
     let _listening = log.listen();
     let (settings, _) = later(rules());
     let layer = settings.refund_on_disconnect(true).build().unwrap();
+    let kept: Arc<Mutex<Option<Charged>>> = Arc::default();
     {
-        let mut future = Box::pin(answer_of(&layer, request("/generate"), |_| std::future::pending()));
+        let keeps = Arc::clone(&kept);
+        let mut future = Box::pin(answer_of(&layer, request("/generate"), move |charged| {
+            *keeps.lock().unwrap() = Some(charged);
+            std::future::pending()
+        }));
         let waits = async { tokio::task::yield_now().await };
         tokio::select! { biased; _ = &mut future => panic!("no answer was expected"), () = waits => {} }
         for _ in 0..5 {
@@ -153,6 +159,11 @@ async fn a_receipt_handed_to_the_store_is_told_and_a_missing_key_too() {
     }
     let line = log.line();
     assert!(line.starts_with("DEBUG") && line.contains("client gone"), "{line}");
+    assert!(line.contains("handed back") && !line.contains("refunded"), "what came of it is not known: {line}");
+    let charged = kept.lock().unwrap().take().unwrap();
+    assert!(!charged.is_charged() && charged.refund().await.unwrap().is_none());
+    assert_eq!(charged.statuses().len(), 1, "what was heard last");
+    assert!(log.lines().is_empty(), "it was charged: nothing to warn of");
     answer(&layer, Request::post("/generate").body(String::new()).unwrap(), 200).await;
     let line = log.line();
     assert!(line.starts_with("INFO") && line.contains("source=\"user\""), "{line}");

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::post;
 use common::{Store, left, limiter, rules_of};
@@ -107,6 +108,26 @@ async fn a_client_that_hangs_up_is_noticed() {
         tokio::task::yield_now().await;
     }
     assert_eq!(remaining().await, 10);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_while_its_body_is_read_gets_a_response() {
+    let (limiter, _) = limiter();
+    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    let handler = async move |body: Result<Bytes, BytesRejection>| {
+        let status = body.map_or_else(|rejection| rejection.status(), |_| StatusCode::OK);
+        send.send(status).unwrap();
+        status
+    };
+    let address = serve(Router::new().route("/generate", post(handler)).layer(layer(&limiter))).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"POST /generate HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+    drop(stream);
+    assert_eq!(receive.recv().await, Some(StatusCode::BAD_REQUEST));
+    // Once more around, so that what the connection does then is done.
+    assert!(ask(address, &post_to("/elsewhere")).await.starts_with("HTTP/1.1 404"));
+    let left = limiter.peek(rules().limits()[0].limit(), "ip:127.0.0.1").await.unwrap().remaining();
+    assert_eq!(left, 9, "no client gone: it stands, with `refund_on_disconnect` too");
 }
 
 #[tokio::test]
