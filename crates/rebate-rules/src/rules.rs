@@ -1,6 +1,7 @@
 //! Rules that were found to be right.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -24,7 +25,6 @@ pub struct Rules {
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) off: bool,
     /// Decoded, without a slash at its end.
@@ -42,6 +42,20 @@ pub(crate) struct Inner {
     /// In words.
     pub(crate) exemptions: Vec<Box<str>>,
     pub(crate) warnings: Box<[Problem]>,
+}
+
+impl fmt::Debug for Inner {
+    /// Of the exempt keys only their number: keys may be personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("off", &self.off)
+            .field("base", &self.base)
+            .field("rules", &self.rules)
+            .field("limits", &self.limits)
+            .field("plans", &self.plans)
+            .field("exempt_keys", &self.exempt_keys.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a route leads to.

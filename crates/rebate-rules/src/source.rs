@@ -182,7 +182,7 @@ fn function_name(name: &str) -> Result<&str, String> {
 }
 
 /// The memory that a request's keys are written to; short ones need no allocation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct KeyBuffer {
     pub(crate) bytes: SmallVec<[u8; 96]>,
 }
@@ -233,6 +233,13 @@ impl KeyBuffer {
             }
             self.bytes.push(b'0' + octet % 10);
         }
+    }
+}
+
+impl fmt::Debug for KeyBuffer {
+    /// Only the length: keys may be personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyBuffer({} bytes)", self.bytes.len())
     }
 }
 

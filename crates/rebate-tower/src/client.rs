@@ -88,24 +88,39 @@ impl Default for ClientAddress {
     }
 }
 
+/// In the form that addresses are compared in: that of IPv4 where all of it is mapped IPv4.
 fn network(text: &str) -> Result<IpNet, Error> {
-    let parsed = text.parse().or_else(|cause| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| cause));
-    parsed.map_err(|cause| {
+    let parsed: Result<IpNet, _> =
+        text.parse().or_else(|cause| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| cause));
+    parsed.map(canonical).map_err(|cause| {
         Error::invalid(format!("`{text}` is no proxy's address or network, as 192.0.2.7 or 10.0.0.0/8 is"))
             .with_source(cause)
     })
 }
 
-/// The elements of a list, the last first.
+fn canonical(network: IpNet) -> IpNet {
+    match (network.network().to_canonical(), network.prefix_len().checked_sub(96)) {
+        (address @ IpAddr::V4(_), Some(prefix)) if network.addr().is_ipv6() => {
+            IpNet::new(address, prefix).unwrap_or(network)
+        }
+        _ => network,
+    }
+}
+
+/// The elements of a list, the last first; those that are empty do not count (RFC 9110, section 5.6.1).
 struct FromRight<'a>(Option<&'a [u8]>);
 
 impl<'a> Iterator for FromRight<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let (rest, last) = part_at_last(self.0?, b',');
-        self.0 = rest;
-        Some(last)
+        loop {
+            let (rest, last) = part_at_last(self.0?, b',');
+            self.0 = rest;
+            if !last.is_empty() {
+                return Some(last);
+            }
+        }
     }
 }
 
@@ -127,18 +142,21 @@ fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// The `for` of one element of `Forwarded`.
+/// The `for` of one element of `Forwarded`; of several, which RFC 7239 forbids, none.
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     let mut rest = Some(element);
-    let node = loop {
-        let (before, pair) = part_at_last(rest?, b';');
+    let mut node = None;
+    while let Some(text) = rest {
+        let (before, pair) = part_at_last(text, b';');
         if let Some(at) = pair.iter().position(|&byte| byte == b'=')
             && pair[..at].trim_ascii().eq_ignore_ascii_case(b"for")
+            && node.replace(pair[at + 1..].trim_ascii()).is_some()
         {
-            break pair[at + 1..].trim_ascii();
+            return None;
         }
         rest = before;
-    };
+    }
+    let node = node?;
     let node = match node {
         [b'"', quoted @ .., b'"'] => quoted,
         token => token,
@@ -201,6 +219,12 @@ mod tests {
         assert_eq!(behind(&["6.6.6.6", "203.0.113.5", "10.0.0.2"]).as_deref(), Some("203.0.113.5"), "several lines");
         assert_eq!(behind(&["10.0.0.7, 10.0.0.2"]).as_deref(), Some("10.0.0.7"), "proxies all the way");
         assert_eq!(behind(&[]).as_deref(), Some("10.0.0.1"), "a proxy's own request");
+        for lines in
+            [&["203.0.113.5,"][..], &[",203.0.113.5, ,,\t, 10.0.0.2,"], &["203.0.113.5", ""], &["203.0.113.5", ","]]
+        {
+            assert_eq!(behind(lines).as_deref(), Some("203.0.113.5"), "empty elements do not count: {lines:?}");
+        }
+        assert_eq!(behind(&[""]).as_deref(), Some("10.0.0.1"), "an empty list");
     }
 
     #[test]
@@ -216,7 +240,9 @@ mod tests {
 
     #[test]
     fn what_a_proxy_does_not_tell_is_unknown_rather_than_the_proxy() {
-        for line in ["unknown", "_hidden", "203.0.113.5, unknown", "", "203.0.113.5,", "1.2.3", "fe80::1%eth0", "a b"] {
+        for line in
+            ["unknown", "_hidden", "203.0.113.5, unknown", "203.0.113.5, unknown,", "1.2.3", "fe80::1%eth0", "a b"]
+        {
             assert_eq!(behind(&[line]), None, "{line}");
         }
         let client = ClientAddress::x_forwarded_for(["10.0.0.0/8"]).unwrap();
@@ -263,6 +289,9 @@ mod tests {
             ("for=\"6.6.6.6, for=203.0.113.5", Some("203.0.113.5")),
             ("for=203.0.113.5, for=10.0.0.2", Some("203.0.113.5")),
             ("for=203.0.113.5, proto=http", None),
+            ("for=203.0.113.5;for=6.6.6.6", None),
+            ("for=6.6.6.6;host=a;For=203.0.113.5", None),
+            ("for=6.6.6.6;for=6.6.6.6, for=203.0.113.5,", Some("203.0.113.5")),
             ("for=203.0.113.5, for=unknown", None),
             ("for=_gazonk", None),
             ("for=\"", None),
@@ -270,6 +299,23 @@ mod tests {
         ] {
             assert_eq!(forwarded(line).as_deref(), address, "{line}");
         }
+    }
+
+    #[test]
+    fn proxies_may_be_named_as_mapped_addresses() {
+        for proxy in
+            ["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::ffff:a00:0/104", "::ffff:10.9.9.9/104", "::ffff:0:0/96"]
+        {
+            let client = ClientAddress::x_forwarded_for([proxy]).unwrap();
+            for socket in ["10.0.0.1", "::ffff:10.0.0.1"] {
+                let seen = seen(&client, socket, "x-forwarded-for", &[b"203.0.113.5"]);
+                // Of the whole of IPv4 there is no client that is no proxy; it is the outermost then.
+                assert_eq!(seen.as_deref(), Some("203.0.113.5"), "{proxy}");
+            }
+        }
+        let one = ClientAddress::x_forwarded_for(["::ffff:10.0.0.1"]).unwrap();
+        let other = seen(&one, "10.0.0.2", "x-forwarded-for", &[b"203.0.113.5"]);
+        assert_eq!(other.as_deref(), Some("10.0.0.2"), "nobody else is trusted");
     }
 
     #[test]

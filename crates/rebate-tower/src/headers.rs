@@ -18,7 +18,8 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 ///
 /// They replace what the inner service wrote under their names, unless its response is itself a denial that says when
 /// to come again (429, 503 or a gRPC status with `Retry-After`; 429 with `RateLimit`), such as that of another layer
-/// inside: that stays as it is.
+/// inside: that stays as it is. Their seconds are counted from the charge, or from a later refund or settlement, not from
+/// the end of a long handler: never too early.
 ///
 /// ```
 /// use rebate_tower::Headers;

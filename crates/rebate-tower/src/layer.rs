@@ -205,11 +205,19 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
     /// The layer. Registers every limit of the rules with the limiter.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] when rules ask for the user or a function that no setting gives;
+    /// [`Error::is_invalid`] when rules ask for the user or a function that no setting gives, or lease places (`3 at once
+    /// for 10m`): these are charged by hand;
     /// [`Error::is_conflict`] when a limit's name stands for another policy in the limiter.
     pub fn build(self) -> Result<RateLimitLayer<S, R>, Error> {
         let RateLimitLayerBuilder { limiter, rules, settings, headers, respond } = self;
         check(&rules, &settings)?;
+        if let Some(lease) = rules.limits().iter().find(|limit| limit.limit().policy().is_concurrency()) {
+            return Err(Error::invalid(format!(
+                "the limit `{}` ({}) leases places, which a layer does not give back when the response is there; charge it by hand with `Limiter::charge`, and refund the receipt when the work is done",
+                lease.limit().name(),
+                lease.policy(),
+            )));
+        }
         for limit in rules.limits() {
             limiter.register(limit.limit())?;
         }

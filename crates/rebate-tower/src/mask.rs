@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 use hmac::{Hmac, Mac};
 use rebate_core::KeyRef;
@@ -19,10 +20,10 @@ impl Masks {
         Masks(mac)
     }
 
-    /// Masks under a secret of this process: the same as long as it runs.
+    /// Masks under the secret of this process: the same in all layers as long as it runs.
     pub(crate) fn of_this_process() -> Self {
-        let secret: [[u8; 8]; 4] = std::array::from_fn(|at| RandomState::new().hash_one(at).to_le_bytes());
-        Self::with_secret(secret.as_flattened())
+        static SECRET: OnceLock<[[u8; 8]; 4]> = OnceLock::new();
+        Self::with_secret(SECRET.get_or_init(random).as_flattened())
     }
 
     pub(crate) fn mask(&self, key: KeyRef<'_>) -> Mask {
@@ -42,6 +43,10 @@ impl fmt::Debug for Masks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Masks")
     }
+}
+
+fn random() -> [[u8; 8]; 4] {
+    std::array::from_fn(|at| RandomState::new().hash_one(at).to_le_bytes())
 }
 
 /// A masked key: eight hexadecimal digits.
@@ -73,7 +78,9 @@ mod tests {
     #[test]
     fn processes_without_a_secret_mask_differently() {
         let key = KeyRef::from("user:42");
-        assert_ne!(Masks::of_this_process().mask(key), Masks::of_this_process().mask(key));
+        let other_process = Masks::with_secret(random().as_flattened());
+        assert_ne!(Masks::of_this_process().mask(key), other_process.mask(key));
+        assert_eq!(Masks::of_this_process().mask(key), Masks::of_this_process().mask(key), "all layers of a process");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl<B, F: Fn(&Refusal<'_>) -> Response<B> + Send + Sync> Respond<B> for F {
 /// ```json
 /// {"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Quota Exceeded", "status": 429,
 ///  "detail": "Rate limit exceeded for /generate (10/month). Try again in 31 seconds.", "violated-policies": ["/generate"],
-///  "rule": "/generate", "limit": "/generate", "code": "GENERATE_EXCEEDED", "retry-after": 31}
+///  "rule": "/generate", "limit": "/generate", "code": "GENERATE_EXCEEDED", "retry_after": 31}
 /// ```
 ///
 /// While the store is away `type` is that of a temporarily reduced capacity; where a key is missing there is none.
@@ -65,7 +65,7 @@ impl<B: From<Vec<u8>>> Respond<B> for ProblemJson {
                 problem["title"] = "Quota Exceeded".into();
                 problem["violated-policies"] = refusal.violated().map(|violated| violated.name()).collect();
                 problem["limit"] = refusal.limit().map(|violated| violated.name()).into();
-                problem["retry-after"] = refusal.retry_after_seconds().into();
+                problem["retry_after"] = refusal.retry_after_seconds().into();
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 problem["type"] = REDUCED_CAPACITY.into();

@@ -48,7 +48,7 @@ async fn a_denial_names_rule_limit_and_code_and_says_when_to_come_again() {
             "rule": "/concepts/generate",
             "limit": "daily",
             "code": "DAILY_QUOTA_EXCEEDED",
-            "retry-after": 31,
+            "retry_after": 31,
         })
     );
 }
@@ -241,6 +241,8 @@ fn a_layer_that_cannot_answer_its_rules_is_not_built() {
         Rule::path("/generate").limit("10/day").key("ip").group("user"),
         Rule::path("/generate").limit("10/day").key("ip").on_missing_key("user"),
         Rule::path("/generate").limit("10/day").key("function:tenant"),
+        // Whose places nobody would give back.
+        Rule::path("/generate").limit("2 at once for 10m").key("ip"),
     ] {
         let error = build(rule).unwrap_err();
         assert!(error.is_invalid(), "{error}");
@@ -262,4 +264,33 @@ async fn a_path_that_can_be_read_in_too_many_ways_is_refused() {
     // Where it leads to a rule all the same it is charged by that.
     let path = format!("/generate;%{}2e", "25".repeat(200));
     assert_eq!(answer(&layer, request(&path), 200).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn no_key_is_in_debug() {
+    let seen = |refusal: &Refusal<'_>| Response::new(format!("{refusal:?} {:?}", refusal.request()).into_bytes());
+    let rule = Rule::path("/generate").limit("1/day").key("header:x-tenant");
+    let rules = Rules::builder().rule(rule).exempt_key("header:x-tenant:Exempt42").build().unwrap();
+    let layer = builder(rules.clone()).respond(seen).build().unwrap();
+    let from = || {
+        let mut request = request("/generate?tenant=Secret42");
+        request.headers_mut().insert("x-tenant", "Secret42".parse().unwrap());
+        request
+    };
+    answer(&layer, from(), 200).await;
+    let denied = answer(&layer, from(), 200).await;
+    let mut text = String::from_utf8(denied.into_body()).unwrap();
+    assert!(text.contains("x-tenant"), "{text}");
+    let rebate_rules::Chosen::Charged(charge) = rules.choose("GET", "/generate") else { panic!("charged") };
+    struct Tenant;
+    impl rebate_rules::Subject for Tenant {
+        fn header(&self, _: &str) -> Option<std::borrow::Cow<'_, [u8]>> {
+            Some(b"Secret42"[..].into())
+        }
+    }
+    let mut keys = rebate_rules::KeyBuffer::new();
+    text += &format!("{:?}", charge.items(&Tenant, &mut keys));
+    text += &format!("{keys:?} {charge:?} {rules:?} {layer:?}");
+    assert!(!text.contains("42\"") && !text.contains("Secret") && !text.contains("Exempt42"), "{text}");
+    assert!(text.contains("KeyBuffer(24 bytes)"), "{text}");
 }
