@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use rebate_core::{Error, Limiter, Status, Store};
 use rebate_rules::{CheckedRule, OnMissingKey, Rules, Source};
 use tower_layer::Layer;
@@ -65,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) functions: Vec<(Box<str>, Extract)>,
     pub(crate) socket: Address,
     path: Option<Path>,
+    pub(crate) challenge: Option<HeaderValue>,
     pub(crate) client: ClientAddress,
     refund_when: Option<Predicate>,
     refund_on_5xx: bool,
@@ -93,6 +94,7 @@ impl<S: Store> RateLimitLayer<S> {
             functions: Vec::new(),
             socket: Box::new(socket_address),
             path: None,
+            challenge: None,
             client: ClientAddress::socket(),
             refund_when: None,
             refund_on_5xx: false,
@@ -147,6 +149,13 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
     /// inside them need this, or rules without the prefix: what no rule matches is not limited.
     pub fn path(mut self, path: impl for<'a> Fn(RequestHead<'a>) -> &'a str + Send + Sync + 'static) -> Self {
         self.settings.path = Some(Box::new(path));
+        self
+    }
+
+    /// What a 401 says in `WWW-Authenticate`, `Bearer` for one: how a user who is missing may make themselves known.
+    /// RFC 9110 asks for it, but only the service knows; nothing unless said.
+    pub fn challenge(mut self, challenge: HeaderValue) -> Self {
+        self.settings.challenge = Some(challenge);
         self
     }
 

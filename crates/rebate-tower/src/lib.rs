@@ -81,6 +81,7 @@
 //! | metric | labels |
 //! | --- | --- |
 //! | `rebate_decisions_total` | `limit`; `outcome`: `allowed`, `denied` (of the limits that denied), `unchecked` (passed, the store did not answer), `unavailable` (denied, likewise) |
+//! | `rebate_keys_missing_total` (requests refused without a key to charge) | `rule` |
 //! | `rebate_refunds_total` | `cause`: `handler`, `status`, `grpc_status`, `response`, `error`, `panic`, `disconnect`; `outcome`: `done`, `nothing` (given back before), `expired`, `failed`, `handed_back` (to a store that tells nobody), `not_charged` |
 //! | `rebate_store_duration_seconds` | `operation`: `charge`, `refund` |
 //! | `rebate_store_failures_total` | `operation`; `kind`: `unavailable`, `full`, `other` |

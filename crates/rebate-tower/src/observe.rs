@@ -122,6 +122,9 @@ pub(crate) fn refused<S: Store>(shared: &Shared<S>, refusal: &Refusal<'_>, key: 
     } else if refusal.missing_key().is_none() {
         tracing::info!(status = refusal.status().as_u16(), "rate limit: a path that can be read in too many ways");
     } else {
+        if refusal.missing_key().is_some() {
+            numbers::key_missing(rule);
+        }
         tracing::info!(
             rule,
             source = refusal.missing_key(),

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{HeaderMap, RETRY_AFTER};
-use http::{Request, Response};
+use http::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode};
 use rebate_core::{Decision, Denial, Error, Item, Key, KeyRef, Limit, Store};
 use rebate_rules::{Charge, Chosen, Items, KeyBuffer, OnTrouble, Uncharged};
 use smallvec::SmallVec;
@@ -192,7 +192,11 @@ fn refuse<S: Store, D>(
 ) -> Response<D> {
     observe::refused(shared, refusal, key);
     let mut response = respond.respond(refusal);
+    let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers: &mut HeaderMap = response.headers_mut();
+    if let (true, Some(challenge)) = (unauthorized, &shared.settings.challenge) {
+        headers.entry(WWW_AUTHENTICATE).or_insert_with(|| challenge.clone());
+    }
     if let Some(seconds) = refusal.retry_after_seconds() {
         headers.entry(RETRY_AFTER).or_insert_with(|| seconds.into());
     }

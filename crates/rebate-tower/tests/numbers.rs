@@ -89,3 +89,28 @@ async fn refunds_that_give_nothing_back_and_a_store_in_trouble_are_counted() {
         ])
     );
 }
+
+#[tokio::test]
+async fn refusals_without_a_key_and_charges_that_are_wrong_are_no_failures_of_the_store() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let (limiter, _) = common::limiter();
+    let rules = rules_of(Rule::path("/generate").limit("2/day"));
+    let layer = rebate_tower::RateLimitLayer::builder(limiter.clone(), rules).user(common::user);
+    let layer = layer.challenge(http::HeaderValue::from_static("Bearer")).build().unwrap();
+    let anonymous = http::Request::post("/generate").body(String::new()).unwrap();
+    let response = answer(&layer, anonymous, 200).await;
+    assert_eq!((response.status().as_u16(), common::header(response.headers(), "www-authenticate")), (401, "Bearer"));
+    limiter.replace(&rebate_core::Limit::new("/generate", "3/day").unwrap());
+    let response = answer(&layer, request("/generate"), 200).await;
+    assert_eq!((response.status().as_u16(), common::header(response.headers(), "www-authenticate")), (500, ""));
+    assert_eq!(
+        counted(&snapshotter),
+        expected([
+            ("rebate_decisions_total{limit=/generate,outcome=unavailable}", 1),
+            ("rebate_keys_missing_total{rule=/generate}", 1),
+            ("rebate_store_duration_seconds{operation=charge}", 1),
+        ])
+    );
+}

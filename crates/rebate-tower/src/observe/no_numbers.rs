@@ -31,6 +31,8 @@ impl Numbers {
 
 pub(super) fn refund(_cause: &'static str, _watch: Stopwatch, _answer: &Result<Refund, Error>) {}
 
+pub(super) fn key_missing(_rule: &str) {}
+
 pub(super) fn handed_back(_cause: &'static str) {}
 
 pub(super) fn nothing_charged(_cause: &'static str) {}

@@ -12,6 +12,7 @@ static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, 
 
 const DECISIONS: &str = "rebate_decisions_total";
 const REFUNDS: &str = "rebate_refunds_total";
+const KEYS_MISSING: &str = "rebate_keys_missing_total";
 const STORE_SECONDS: &str = "rebate_store_duration_seconds";
 const STORE_FAILURES: &str = "rebate_store_failures_total";
 
@@ -45,6 +46,7 @@ impl Numbers {
             REFUNDS,
             "Refunds by cause and outcome: done, nothing, expired, failed, handed_back, not_charged"
         );
+        metrics::describe_counter!(KEYS_MISSING, "Requests refused because they lack the key to charge, by rule");
         metrics::describe_histogram!(
             STORE_SECONDS,
             metrics::Unit::Seconds,
@@ -112,6 +114,11 @@ pub(super) fn refund(cause: &'static str, watch: Stopwatch, answer: &Result<Refu
     refunded(cause, outcome);
 }
 
+/// A request was refused because it lacks its key.
+pub(super) fn key_missing(rule: &str) {
+    count(&Key::from_parts(KEYS_MISSING, vec![Label::new("rule", rule.to_owned())]));
+}
+
 pub(super) fn handed_back(cause: &'static str) {
     refunded(cause, "handed_back");
 }
@@ -126,6 +133,10 @@ fn refunded(cause: &'static str, outcome: &'static str) {
 }
 
 fn failed(operation: &'static str, error: &Error) {
+    if error.is_invalid() || error.is_conflict() || error.is_cross_group() || error.is_other_store() {
+        // The charge is wrong, not the store.
+        return;
+    }
     let kind = match () {
         () if error.is_unavailable() => "unavailable",
         () if error.is_full() => "full",
