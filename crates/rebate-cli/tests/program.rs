@@ -1,6 +1,7 @@
 //! The program as its user meets it.
 
 mod support {
+    pub(crate) mod line;
     pub(crate) mod program;
     pub(crate) mod replay;
     pub(crate) mod run;
@@ -12,13 +13,9 @@ use std::process::{Command, Stdio};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+use support::line::line;
 use support::replay::{replay, replay_output};
 use support::run::run;
-
-/// A line of the Common log format.
-fn line(ip: &str, time: &str, status: u16) -> String {
-    format!("{ip} - - [17/May/2015:{time} +0000] \"GET /a?b=1 HTTP/1.1\" {status} 12\n")
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

@@ -1,6 +1,10 @@
 //! Rule files on the command line: checked, explained, and tried on a log.
 
-mod support;
+mod support {
+    pub(crate) mod line;
+    pub(crate) mod program;
+    pub(crate) mod run;
+}
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,7 +12,8 @@ use std::path::PathBuf;
 
 use rebate_cli::{LineParser, Shape};
 use serde_json::Value;
-use support::{line, run, sample};
+use support::line::line;
+use support::run::run;
 
 const RULES: &str = r#"
 base = "/api"
@@ -222,7 +227,7 @@ fn the_real_logs_counts_are_those_of_a_recount() {
         "[defaults]\nkey = 'ip'\n[exempt]\npaths = ['/robots.txt']\n[[rule]]\nprefix = '/presentations'\nlimit = '20/minute'\n\
          [[rule]]\nname = 'all'\nprefix = '/'\nmethods = ['GET']\nlimit = '30/hour'\n",
     );
-    let log = sample();
+    let log = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/apache_access.log");
     let told = replayed(&rules, log.to_str().expect("a plain path"), "");
 
     let bytes = fs::read(&log).expect("the log is there");
