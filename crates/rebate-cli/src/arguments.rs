@@ -14,7 +14,7 @@ use crate::replay::parse::{Format, KeyField, TimeUnit};
 use crate::replay::refunds::StatusSet;
 use crate::replay::smallest::Tolerance;
 use crate::rules;
-use crate::rules::subject::Named;
+use crate::rules::subject::{AskedKey, Named};
 use crate::status::{self, StatusArguments};
 use crate::trouble::Trouble;
 
@@ -95,10 +95,16 @@ pub(crate) struct ExplainArguments {
     pub(crate) file: PathBuf,
 
     /// The request's method, as it is sent: methods are told apart by case
+    #[arg(value_parser = crate::rules::subject::method)]
     pub(crate) method: String,
 
     /// The request's path, or its whole URI
     pub(crate) path: String,
+
+    /// The whole key as it is charged, such as `user:42`, `ip:203.0.113.9` or `header:x-tenant:acme`, in place of what
+    /// would make it
+    #[arg(long, value_parser = AskedKey::parse)]
+    pub(crate) key: Option<AskedKey>,
 
     /// Who is asking
     #[arg(long)]

@@ -123,6 +123,7 @@ fn explain_says_which_rule_limits_and_key_and_why() {
         assert_eq!((code, &*errors), (Some(0), ""));
         out
     };
+    let deep = format!("/api/%{}2e", "25".repeat(200));
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["POST", "http://example.org/api/concepts/generate?x=1", "--user", "42"],
@@ -149,6 +150,12 @@ fn explain_says_which_rule_limits_and_key_and_why() {
         (&["OPTIONS", "/api/storage"], &["its method is exempt"]),
         (&["GET", "/api/health/"], &["without the slash at its end", "the path /api/health is exempt"]),
         (&["GET", "/docs"], &["outside the base"]),
+        (&["GET", "*"], &["Compared as /*.\n"]),
+        (&["POST", "/api/concepts/generate", "--key", "user:7"], &["10/month, key user:7", "the most specific one."]),
+        (&["POST", "/api/concepts/generate", "--key", "user:admin"], &["Not limited: its key is exempt."]),
+        (&["GET", "/api/storage/a", "--key", "ip:203.0.113.9"], &["key ip:203.0.113.9"]),
+        (&["POST", "/api/\u{202e}x\u{1b}"], &["POST /api/\\u{202e}x\\u{1b}"]),
+        (&["GET", &deep], &["Refused with 400"]),
         (
             &["GET", "/api/health/..%2fstorage", "--user", "42"],
             &["normal form is /api/storage:", "rule `/storage`", "key user:42"],
@@ -292,4 +299,22 @@ fn a_replay_by_rules_takes_no_limits_beside_them_and_fails_with_the_file() {
     let rules = Temporary::new("strict.toml", "[[rule]]\nprefix = '/'\nkey = 'ip'\nlimit = '1/day'");
     let (code, _, errors) = told(&["replay", "--strict", "--rules", rules.path(), "-"], "no line\n");
     assert!(code == Some(1) && errors.contains("line 1"), "{errors}");
+}
+
+#[test]
+fn explain_refuses_what_is_no_method_and_no_key() {
+    for (arguments, part) in [
+        (&["rules", "explain", "-", "P OST", "/a"][..], "no method's name"),
+        (&["rules", "explain", "-", "GET", "/a", "--key", "42"], "a whole key reads"),
+        (&["rules", "explain", "-", "GET", "/a", "--key", "ip:x"], "a whole key reads"),
+    ] {
+        let (code, _, errors) = told(arguments, RULES);
+        assert!(code != Some(0) && errors.contains(part), "{errors}");
+    }
+}
+
+#[test]
+fn check_says_who_may_set_the_header_that_chooses_plans() {
+    let (_, out, _) = told(&["rules", "check", "-"], RULES);
+    assert!(out.contains("Plans are chosen by `header:x-plan`: let a gateway set it"), "{out}");
 }

@@ -92,6 +92,12 @@
 //! # Ok::<(), rebate_rules::Problems>(())
 //! ```
 //!
+//! A plan that a header names is the client's word: where no gateway sets the header, or strips a client's own, anybody
+//! takes the plan they like. Let `by` be a function there, which looks at who the user is.
+//!
+//! A group that is missing is denied (and skipped where `on_missing_key = "skip"`), also where `on_missing_key` names another
+//! source: that stands for the key alone.
+//!
 //! The most specific rule is chosen, by path and then by method, whatever their order. Paths are compared decoded, without
 //! doubled slashes, dots and a slash at the end; one that servers may read in several ways is charged by the rules of
 //! [every reading](Rules::choose). Letters' case matters.

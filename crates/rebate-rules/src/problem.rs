@@ -179,6 +179,11 @@ impl Found {
             text.truncate(end);
             text.push('…');
         }
+        // It may quote what would do something to a terminal.
+        if text.contains(unprintable) {
+            let escaped = |c: char| if unprintable(c) { c.escape_default().collect() } else { String::from(c) };
+            text = text.chars().map(escaped).collect();
+        }
         self.problems.push((warning, place.clone(), text));
     }
 
@@ -261,7 +266,14 @@ impl<'a> LineStarts<'a> {
 fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
-        c if c.is_control() => '·',
+        c if unprintable(c) => '·',
         c => c,
     }
+}
+
+/// Whether a terminal would do something else than show it: control characters, and those that turn the direction
+/// of what follows.
+fn unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

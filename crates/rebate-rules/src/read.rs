@@ -127,6 +127,12 @@ impl Reader<'_> {
         let mut plans = Plans { place: span(key), ..Plans::default() };
         for (key, value) in self.entries(value, "plans") {
             match (&**key.get_ref(), value.get_ref()) {
+                (reserved @ ("by" | "default"), DeValue::Table(_)) => {
+                    let text = format!(
+                        "no plan can be called `{reserved}`, which says how a plan is chosen; take another name"
+                    );
+                    self.found.error(&span(key), text);
+                }
                 ("by", _) => plans.by = self.text(value),
                 ("default", _) => plans.default = self.text(value),
                 (name, DeValue::Table(table)) => {
@@ -296,7 +302,11 @@ impl Reader<'_> {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => None,
         };
-        if number.is_none() {
+        if let (None, DeValue::Integer(whole)) = (number, value.get_ref())
+            && !whole.as_str().starts_with('-')
+        {
+            self.found.error(&span(value), format!("this number is too large; at most {} can be said", u64::MAX));
+        } else if number.is_none() {
             self.wrong(value, "a whole number, not negative");
         }
         Some(Said { value: number?, place: span(value) })

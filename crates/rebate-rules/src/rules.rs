@@ -246,6 +246,11 @@ impl Rules {
         normal_form(path)
     }
 
+    /// What chooses a request's plan, where there are plans.
+    pub fn plans_by(&self) -> Option<&Source> {
+        self.inner.plans.as_ref().map(|plans| &plans.by)
+    }
+
     /// The names of the plans, in their order.
     pub fn plans(&self) -> impl Iterator<Item = &str> {
         self.inner.plans.iter().flat_map(|plans| plans.names.iter().map(|name| &**name))

@@ -254,6 +254,12 @@ fn each_thing_that_can_be_wrong_is_told() {
             "or charge a limit of another name",
         ),
         ("[exempt]\nkeys = ['admin']\n", "keys read `user:42`"),
+        ("[[rule]]\npath = '/a'\nlimit = '1/day'\ncost = 99999999999999999999", "4:8 this number is too large"),
+        ("[[rule]]\npath = '/ü'\nlimit = '1/day'", "give the rule a `name`"),
+        ("[plans.default]\nd = '1/day'", "1:8 no plan can be called `default`"),
+        ("[plans]\ndefault = 'a'\n[plans.by]\nd = '1/day'", "no plan can be called `by`"),
+        ("[limits]\nd = '1/day'\n[[rule]]\nname = ''\npath = '/a'\nlimits = ['d']", "4:9 a name is not empty"),
+        ("\"\\u001b[31m\\u202e\" = 1", "unknown key `\\u{1b}[31m\\u{202e}`"),
         (
             "[[rule]]\npath = '/a'\nlimit = '10/month'\ncost = 11",
             "4:8 rule `/a` charges 11 of `/a`, whose quota is 10 (10/month): that is never admitted",

@@ -209,5 +209,12 @@ pub(crate) fn excerpt(line: &[u8]) -> String {
 
 /// A text as it can be printed: control characters are escaped.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if unprintable(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// Whether a terminal would do something else than show it: control characters, and those that turn the direction
+/// of what follows.
+pub(crate) fn unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

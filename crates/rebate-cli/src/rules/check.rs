@@ -44,6 +44,12 @@ fn table(rules: &Rules) -> String {
     let plans: Vec<_> = rules.plans().collect();
     if !plans.is_empty() {
         let _ = writeln!(out, "Plans: {}. A limit that names none holds for all.", plans.join(", "));
+        if let Some(header) = rules.plans_by().map(ToString::to_string).filter(|by| by.starts_with("header:")) {
+            let _ = writeln!(
+                out,
+                "Plans are chosen by `{header}`: let a gateway set it, or clients take the plan they like."
+            );
+        }
     }
     let exemptions: Vec<_> = rules.exemptions().collect();
     if !exemptions.is_empty() {

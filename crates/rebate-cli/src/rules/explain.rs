@@ -6,7 +6,7 @@ use rebate::KeyRef;
 use rebate::rules::{Charge, Chosen, Exemption, KeyBuffer, OnTrouble, Rules, Uncharged};
 
 use super::check::{limit_text, methods, path};
-use super::subject::Told;
+use super::subject::{AskedKey, Told};
 use super::{read, write};
 use crate::arguments::ExplainArguments;
 use crate::replay::read::printable;
@@ -15,12 +15,17 @@ use crate::trouble::Trouble;
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Trouble> {
     let rules = read(&arguments.file)?;
-    let told = Told {
-        user: arguments.user.as_deref().map(str::as_bytes),
-        address: arguments.address,
-        headers: &arguments.headers,
-        functions: &arguments.functions,
-    };
+    let (mut headers, mut functions) = (arguments.headers.clone(), arguments.functions.clone());
+    let (mut user, mut address) = (arguments.user.as_deref().map(str::as_bytes), arguments.address);
+    match &arguments.key {
+        None => {}
+        Some(AskedKey::User(name)) => user = Some(name.as_bytes()),
+        Some(AskedKey::Address(ip)) => address = Some(*ip),
+        Some(AskedKey::Header(header)) => headers.push(header.clone()),
+        Some(AskedKey::Function(function)) => functions.push(function.clone()),
+        Some(AskedKey::Fixed) => {}
+    }
+    let told = Told { user, address, headers: &headers, functions: &functions };
     write(&explain(&rules, arguments, &told))
 }
 
@@ -41,7 +46,8 @@ fn try_explain(out: &mut String, rules: &Rules, arguments: &ExplainArguments, to
     let readings = rules.readings(method, asked);
     if let [(reading, _)] = &readings[..] {
         if **reading != *asked {
-            writeln!(out, "Compared as {}, without the slash at its end.", printable(reading))?;
+            let how = if asked.ends_with('/') { ", without the slash at its end" } else { "" };
+            writeln!(out, "Compared as {}{how}.", printable(reading))?;
         }
     } else {
         writeln!(
@@ -64,7 +70,7 @@ fn try_explain(out: &mut String, rules: &Rules, arguments: &ExplainArguments, to
                 "Refused with 400: it can be read in more ways than are looked at, and none of these is charged."
             )
         }
-        Chosen::Charged(charge) => charged(out, rules, &charge, told),
+        Chosen::Charged(charge) => charged(out, rules, &charge, told, readings.len() > 1),
     }
 }
 
@@ -99,11 +105,12 @@ fn exempted(exemption: Exemption<'_>) -> String {
     }
 }
 
-fn charged(out: &mut String, rules: &Rules, charge: &Charge<'_>, told: &Told<'_>) -> std::fmt::Result {
+fn charged(out: &mut String, rules: &Rules, charge: &Charge<'_>, told: &Told<'_>, odd: bool) -> std::fmt::Result {
     for rule in charge.rules() {
         let which = if methods(rule) == "all" { "all methods".to_owned() } else { methods(rule) };
         let pattern = path(rule).lines().next().unwrap_or_default().to_owned();
-        writeln!(out, "Rule `{}`: {pattern} for {which}, the most specific one.", rule.name())?;
+        let why = if odd { "the most specific one for a reading of the path" } else { "the most specific one" };
+        writeln!(out, "Rule `{}`: {pattern} for {which}, {why}.", rule.name())?;
     }
     if charge.rules().count() > 1 {
         writeln!(out, "Charged by each of them, since somebody may read the path as each is written.")?;
@@ -135,7 +142,10 @@ fn charged(out: &mut String, rules: &Rules, charge: &Charge<'_>, told: &Told<'_>
                 missing.status(),
                 missing.rule().name()
             )?;
-            return writeln!(out, "  (say who asks: --user, --address, --header NAME=VALUE or --function NAME=VALUE)");
+            return writeln!(
+                out,
+                "  (say who asks: --key, --user, --address, --header NAME=VALUE or --function NAME=VALUE)"
+            );
         }
     }
     let refunds: Vec<String> = charge.rules().map(|rule| rule.refunds().to_string()).collect();

@@ -59,8 +59,10 @@ fn read_whole(reader: impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes an answer.
+/// Writes an answer, and nothing that a rule file or a path makes a terminal do.
 fn write(text: &str) -> Result<(), Trouble> {
+    let text: Vec<String> = text.split('\n').map(printable).collect();
+    let text = text.join("\n");
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Trouble::of_output(&error))
 }

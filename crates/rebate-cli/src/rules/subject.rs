@@ -33,6 +33,49 @@ impl Named {
     }
 }
 
+/// A key as it is charged, taken apart into what a request must have said for it.
+#[derive(Clone, Debug)]
+pub(crate) enum AskedKey {
+    User(String),
+    Address(IpAddr),
+    Header(Named),
+    Function(Named),
+    /// Every request's.
+    Fixed,
+}
+
+impl AskedKey {
+    /// Reads `user:42`, `ip:203.0.113.9`, `header:x-tenant:acme`, `fixed:all` or `tenant:7`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let forms = "a whole key reads `user:42`, `ip:203.0.113.9`, `header:x-tenant:acme`, `fixed:all`, or a function's name \
+                     and its answer, `tenant:7`";
+        let named = |name: &str, value: &str| Named { name: name.to_owned(), value: value.to_owned() };
+        match text.split_once(':').ok_or(forms)? {
+            (_, "") => Err(forms.to_owned()),
+            ("user", user) => Ok(AskedKey::User(user.to_owned())),
+            ("ip", address) => {
+                let address = address.split('/').next().unwrap_or_default().parse();
+                address.map(AskedKey::Address).map_err(|_| forms.to_owned())
+            }
+            ("header", header) => {
+                let (name, value) = header.split_once(':').ok_or(forms)?;
+                Ok(AskedKey::Header(named(name, value)))
+            }
+            ("fixed", _) => Ok(AskedKey::Fixed),
+            (function, answer) => Ok(AskedKey::Function(named(function, answer))),
+        }
+    }
+}
+
+/// A method's name, as HTTP takes it.
+pub(crate) fn method(text: &str) -> Result<String, String> {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(part) {
+        true => Ok(text.to_owned()),
+        false => Err("no method's name: it is one word such as POST".to_owned()),
+    }
+}
+
 impl Subject for Told<'_> {
     fn user(&self) -> Option<Cow<'_, [u8]>> {
         self.user.map(Into::into)

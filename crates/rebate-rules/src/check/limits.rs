@@ -217,7 +217,11 @@ impl Check {
         // Both are looked at, so that both are told.
         let any = rebate_core::Policy::fixed(1, std::time::Duration::from_secs(1)).ok()?;
         if let Err(error) = Limit::of(&name.value, any) {
-            self.found.error(&at_byte(name_place, &name.value, error.position()), first_line(&error));
+            let mut text = first_line(&error);
+            if name.value.starts_with('/') {
+                text.push_str("; the rule's own limit is called as its path is: give the rule a `name`");
+            }
+            self.found.error(&at_byte(name_place, &name.value, error.position()), text);
             return None;
         }
         Limit::of(&name.value, parsed.ok()?).ok()

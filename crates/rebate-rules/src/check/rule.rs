@@ -61,6 +61,10 @@ impl Check {
             let right = "give each limit's code in `[limits]`, as `{ policy = \"…\", code = \"…\" }`";
             self.found.error(code.place.or(&place), format!("this code is of no limit of the rule's own; {right}"));
         }
+        if let (Some(empty), None) = (declared.name.as_ref().filter(|name| name.value.is_empty()), &declared.limit) {
+            self.found
+                .error(empty.place.or(&place), "a name is not empty; leave it out to call the rule as its path is");
+        }
         let cost = self.cost(declared.cost.as_ref(), &place);
         let mut lines = Vec::new();
         // One without a name has no path either, which is told; its policy is looked at all the same.
