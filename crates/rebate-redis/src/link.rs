@@ -83,8 +83,9 @@ struct Request {
 /// Sendings of a repeatable call besides the first.
 const REPEATS: u32 = 2;
 /// Sendings in all besides the first: also after answers that it did not happen but may at once (a missing library, a
-/// moved slot).
-const DETOURS: u32 = 8;
+/// moved slot). With the pauses between them some five seconds, if the deadline allows: while a master is replaced on busy
+/// machines, nodes may name each other for longer than one.
+const DETOURS: u32 = 10;
 
 impl Link {
     /// Makes no connection as yet.
