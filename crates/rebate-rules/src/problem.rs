@@ -38,7 +38,8 @@ impl Problem {
         self.warning
     }
 
-    /// The line of the file, counted from 1; `None` for rules built in code.
+    /// The line of the file, counted from 1; `None` for rules built in code, and where the last of very many
+    /// problems says how many more there are.
     pub fn line(&self) -> Option<usize> {
         if let Place::Line { line, .. } = self.place { Some(line) } else { None }
     }
