@@ -110,9 +110,17 @@ impl<C: Clock> SyncStore for OwnStore<C> {
         let (mut open, now) = self.open();
         Ok(engine::reset(&mut open, limit, key, now))
     }
+    fn leases_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        let (mut open, now) = self.open();
+        engine::leases(&mut open, limit, key, now)
+    }
     fn list_now(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
-        let (open, now) = self.open();
+        let (mut open, now) = self.open();
         let name = self.identity.index_of(request.limit).name;
+        let places: Vec<OwnedPlace> = open.1.counts.keys().filter(|place| place.name == name).cloned().collect();
+        for OwnedPlace { name, key } in &places {
+            engine::lapse(&mut open, Place { name: *name, key: key.as_ref() }, now);
+        }
         let counts =
             open.1.counts.iter().filter(|(place, held)| place.name == name && held.expires_at() > now.as_micros());
         let status = |held| Held::peek(Some(held), request.limit, now.as_micros());

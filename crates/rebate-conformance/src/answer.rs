@@ -1,8 +1,8 @@
 //! Answers in one form, so that those of a store and of the model can be compared.
 
 use rebate_core::{
-    Decision, Denial, Error, Identity, Key, LimitRef, PartRenewal, Receipt, Refund, Renewal, Retry, Settlement, Status,
-    Timestamp,
+    Decision, Denial, Error, Identity, Key, Lease, LimitRef, PartRenewal, Receipt, Refund, Renewal, Retry, Settlement,
+    Status, Timestamp,
 };
 
 /// All that an answer tells, but for random numbers and wording.
@@ -29,6 +29,8 @@ pub enum Answer {
     Reset(bool),
     /// The keys that have a count, in order.
     Listed(Vec<(Who, ShownStatus)>),
+    /// The leases of a key, and the receipts told of them.
+    Leased(Vec<ShownLease>),
     /// An error.
     Failed(Failure),
     /// The operation had nothing to act on, or only moved the clock.
@@ -101,6 +103,15 @@ pub struct ShownSettled {
     pub shortfall: u64,
     pub expired: bool,
     pub status: Option<ShownStatus>,
+}
+
+/// What a lease tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in Lease")]
+pub struct ShownLease {
+    pub receipt: ShownReceipt,
+    pub units: u64,
+    pub until: Timestamp,
 }
 
 pub(crate) fn who(key: &Key) -> Who {
@@ -176,6 +187,15 @@ pub(crate) fn settlement(identity: &Identity, settlement: &Settlement, settled: 
 
 pub(crate) fn renewal(renewal: &Renewal) -> Answer {
     Answer::Renewed(renewal.parts.to_vec())
+}
+
+pub(crate) fn leases(identity: &Identity, leases: &[Lease]) -> Answer {
+    let shown = |lease: &Lease| ShownLease {
+        receipt: receipt(identity, &lease.receipt),
+        units: lease.units,
+        until: lease.until,
+    };
+    Answer::Leased(leases.iter().map(shown).collect())
 }
 
 pub(crate) fn statuses(statuses: &[Status]) -> Vec<ShownStatus> {

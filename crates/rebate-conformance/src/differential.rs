@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
 use rebate_core::{
-    Clock, Decision, Error, Idempotency, Item, KeyRef, Limit, Limiter, ManualClock, Policy, Receipt, Retry, Shortfall,
-    Store, Timestamp,
+    ChargeRequest, Clock, Decision, Error, Idempotency, Item, KeyRef, Limit, Limiter, ManualClock, Policy, Receipt,
+    Retry, Shortfall, Store, Timestamp,
 };
 
 use crate::Harness;
@@ -128,7 +128,7 @@ impl<'a, H: Harness> Run<'a, H> {
     fn step(&mut self, operation: &Operation) -> Result<(), Pair> {
         self.model.set_clock(self.clock.now());
         match operation {
-            Operation::Charge { items, once } => self.charge(items, once.as_ref()),
+            Operation::Charge { items, once, reserved } => self.charge(items, once.as_ref(), *reserved),
             Operation::Refund { receipt, totals } => self.refund(self.receipt(*receipt), totals),
             Operation::Settle { receipt, costs, take } => self.settle(self.receipt(*receipt), costs, *take),
             Operation::Renew { receipt } => self.renew(self.receipt(*receipt)),
@@ -136,6 +136,7 @@ impl<'a, H: Harness> Run<'a, H> {
             Operation::Peek { items } => self.peek(items),
             Operation::Reset { limit, key } => self.reset(*limit, *key),
             Operation::List { limit } => self.list(*limit),
+            Operation::Leases { limit, key, keep } => self.leases(*limit, *key, *keep),
             Operation::Replace { limit, policy } => self.replace(*limit, *policy),
             Operation::Clock(to) => self.move_clock(*to),
             Operation::RefundMany { limit, key, times, cost } => self.refund_many(*limit, *key, *times, *cost),
@@ -143,22 +144,22 @@ impl<'a, H: Harness> Run<'a, H> {
         }
     }
 
-    fn charge(&mut self, billed: &[Billed], bearing: Option<&Bearing>) -> Result<(), Pair> {
+    fn charge(&mut self, billed: &[Billed], bearing: Option<&Bearing>, reserved: Option<u64>) -> Result<(), Pair> {
         let lines: Vec<Line> = billed.iter().map(|billed| self.line(billed)).collect();
         let once = bearing.map(|bearing| Once {
             key: if bearing.key == 255 { Vec::new() } else { vec![bearing.key] },
             scope: usize::from(bearing.scope),
             lifetime: bearing.lifetime,
         });
-        let decision = self.ask(billed, once.as_ref());
+        let decision = self.ask(billed, once.as_ref(), reserved);
         if decision.as_ref().is_err_and(|error| self.may_refuse(billed, error)) {
-            return self.charge(&of_one_group(billed), bearing);
+            return self.charge(&of_one_group(billed), bearing, reserved);
         }
         // A limiter takes no handle of a limit that was replaced by another; nothing reaches the store.
         let (model, proof) = if self.any_replaced(billed) {
             (Answer::Failed(Failure::Conflict), None)
         } else {
-            self.model.charge(&lines, once.as_ref())
+            self.model.charge(&lines, once.as_ref(), reserved)
         };
         let store = match &decision {
             Ok(decision) => answer::decision(self.limiter.store().identity(), decision),
@@ -171,16 +172,15 @@ impl<'a, H: Harness> Run<'a, H> {
         Ok(())
     }
 
-    fn ask(&self, billed: &[Billed], once: Option<&Once>) -> Result<Decision, Error> {
+    fn ask(&self, billed: &[Billed], once: Option<&Once>, reserved: Option<u64>) -> Result<Decision, Error> {
         let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
-        match once {
-            None => self.harness.block_on(self.limiter.charge_all(&items)),
-            Some(once) => {
-                let idempotency = Idempotency::new(&once.key).scope(once.scope);
-                let idempotency = idempotency.lifetime(Duration::from_micros(once.lifetime));
-                self.harness.block_on(self.limiter.charge_once(&items, idempotency))
-            }
-        }
+        let idempotency = once.map(|once| {
+            let idempotency = Idempotency::new(&once.key).scope(once.scope);
+            idempotency.lifetime(Duration::from_micros(once.lifetime))
+        });
+        let reserved = reserved.map(Duration::from_micros);
+        let request = ChargeRequest { idempotency, reserved, ..ChargeRequest::new(&items) };
+        self.harness.block_on(self.limiter.charge_with(&request))
     }
 
     /// Whether this is law 2's error of a store that cannot take several groups together. Nothing has
@@ -246,8 +246,8 @@ impl<'a, H: Harness> Run<'a, H> {
 
     fn peek(&mut self, billed: &[Billed]) -> Result<(), Pair> {
         let lines: Vec<Line> = billed.iter().map(|billed| self.line(billed)).collect();
-        let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
         let model = if self.any_replaced(billed) { Answer::Failed(Failure::Conflict) } else { self.model.peek(&lines) };
+        let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
         let store = match self.harness.block_on(self.limiter.peek_all(&items)) {
             Ok(statuses) => Answer::Peeked(answer::statuses(&statuses)),
             Err(error) if self.may_refuse(billed, &error) => return self.peek(&of_one_group(billed)),
@@ -291,6 +291,22 @@ impl<'a, H: Harness> Run<'a, H> {
         self.check(store, model)
     }
 
+    fn leases(&mut self, limit: u8, key: u8, keep: bool) -> Result<(), Pair> {
+        let limit = self.named(limit).current.clone();
+        let (model, proofs) = self.model.leases(limit.name(), limit.policy(), &who(key));
+        let leases = self.harness.block_on(self.limiter.leases(&limit, key_of(key)));
+        let store = match &leases {
+            Ok(leases) => answer::leases(self.limiter.store().identity(), leases),
+            Err(error) => answer::failed(error),
+        };
+        self.check(store, model)?;
+        if keep {
+            let receipts = leases.into_iter().flatten().map(|lease| lease.receipt);
+            self.receipts.extend(receipts.zip(proofs));
+        }
+        Ok(())
+    }
+
     fn replace(&mut self, limit: u8, policy: u8) -> Result<(), Pair> {
         let at = usize::from(limit) % self.limits.len();
         let named = &mut self.limits[at];
@@ -322,7 +338,7 @@ impl<'a, H: Harness> Run<'a, H> {
     fn refund_many(&mut self, limit: u8, key: u8, times: u16, cost: u8) -> Result<(), Pair> {
         for time in 0..times {
             let before = self.receipts.len();
-            self.charge(&[Billed { limit, stale: false, key, cost: cost.into() }], None)?;
+            self.charge(&[Billed { limit, stale: false, key, cost: cost.into() }], None, None)?;
             if self.receipts.len() > before && time % 2 == 0 {
                 self.refund(Some(before), &[u64::from(cost).saturating_sub(1).max(1)])?;
             }
@@ -333,7 +349,7 @@ impl<'a, H: Harness> Run<'a, H> {
     fn settle_many(&mut self, limit: u8, key: u8, times: u16) -> Result<(), Pair> {
         for _ in 0..times {
             let before = self.receipts.len();
-            self.charge(&[Billed { limit, stale: false, key, cost: 1 }], None)?;
+            self.charge(&[Billed { limit, stale: false, key, cost: 1 }], None, None)?;
             if self.receipts.len() > before {
                 self.settle(Some(before), &[2], false)?;
             }

@@ -15,6 +15,8 @@ pub enum Operation {
         items: Vec<Billed>,
         /// Under an idempotency key.
         once: Option<Bearing>,
+        /// Reserved for so many microseconds.
+        reserved: Option<u64>,
     },
     /// Gives back.
     Refund {
@@ -60,6 +62,15 @@ pub enum Operation {
     List {
         /// The limit.
         limit: u8,
+    },
+    /// Asks who holds a limit's leases.
+    Leases {
+        /// The limit.
+        limit: u8,
+        /// The key.
+        key: u8,
+        /// Whether the receipts told are kept.
+        keep: bool,
     },
     /// Lets a limit's name stand for another of its policies.
     Replace {
@@ -408,7 +419,12 @@ fn operation(record: Record) -> Operation {
                 scope: bytes[8] / 64,
                 lifetime: record.span(10),
             };
-            Operation::Charge { items: record.items(), once: (bytes[8] % 4 == 3).then_some(bearing) }
+            let span = if bytes[8] == 63 { 0 } else { record.span(9) };
+            Operation::Charge {
+                items: record.items(),
+                once: (bytes[8] % 4 == 3).then_some(bearing),
+                reserved: (bytes[8] / 4 % 4 == 3).then_some(span),
+            }
         }
         80..=129 => Operation::Refund { receipt: bytes[1], totals: totals(&record, bytes[2]) },
         130..=154 => Operation::Settle { receipt: bytes[1], costs: totals(&record, bytes[2]), take: bytes[7] % 2 == 1 },
@@ -416,7 +432,8 @@ fn operation(record: Record) -> Operation {
         163..=172 => Operation::Copy { receipt: bytes[1], replaces: bytes[2] % 2 == 1 },
         173..=180 => Operation::Peek { items: record.items() },
         181..=184 => Operation::Reset { limit: record.limit(1), key: record.key(2) },
-        185..=189 => Operation::List { limit: record.limit(1) },
+        185..=187 => Operation::List { limit: record.limit(1) },
+        188..=189 => Operation::Leases { limit: record.limit(1), key: record.key(2), keep: bytes[3].is_multiple_of(2) },
         190..=197 => Operation::Replace { limit: record.limit(1), policy: bytes[2] },
         198..=224 => Operation::Clock(Move::Forward(record.span(1))),
         225..=244 => Operation::Clock(Move::ToLast((bytes[1] % 4) as i8 - 2)),

@@ -8,8 +8,8 @@ use proptest::test_runner::TestRunner;
 use rebate_conformance::broken::{BrokenHarness, BrokenStore, Fault};
 use rebate_conformance::{Capabilities, Harness, Operation, run_sequence, sequences};
 use rebate_core::{
-    ChargeRequest, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, ManualClock, Page, Receipt, Refund,
-    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
+    ChargeRequest, Decision, Error, Identity, Item, KeyRef, Lease, Limit, ListRequest, ManualClock, Page, Receipt,
+    Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
 };
 
 /// How a store fails to charge across groups.
@@ -52,7 +52,7 @@ impl Store for OneGroup {
     async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
         let checked = self.check(request.items);
         if checked.is_err() && self.across == Across::TakesFirst {
-            let _ = self.store.charge(&ChargeRequest { items: &request.items[..1], idempotency: None }).await;
+            let _ = self.store.charge(&ChargeRequest::new(&request.items[..1])).await;
         }
         checked?;
         self.store.charge(request).await
@@ -81,6 +81,10 @@ impl Store for OneGroup {
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         self.store.list(request).await
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        self.store.leases(limit, key).await
     }
 
     fn hand_back(&self, receipt: Receipt) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::decision::{Decision, Refund, Renewal};
+use crate::decision::{Decision, Lease, Refund, Renewal};
 use crate::error::Error;
 use crate::key::KeyRef;
 use crate::limit::{Identity, Limit};
@@ -42,6 +42,7 @@ trait DynStore: Send + Sync + 'static {
     async fn peek(&self, items: &[Item<'_>]) -> Result<Statuses, Error>;
     async fn reset(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error>;
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error>;
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error>;
     fn hand_back(&self, receipt: Receipt);
     fn charge_at_once(&self, request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>>;
     fn refund_at_once(&self, request: &RefundRequest<'_>) -> Option<Result<Refund, Error>>;
@@ -79,6 +80,10 @@ impl<S: Store> DynStore for S {
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         Store::list(self, request).await
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        Store::leases(self, limit, key).await
     }
 
     fn hand_back(&self, receipt: Receipt) {
@@ -125,6 +130,10 @@ impl Store for AnyStore {
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         self.store.list(request).await
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        self.store.leases(limit, key).await
     }
 
     fn hand_back(&self, receipt: Receipt) {

@@ -11,6 +11,7 @@ use crate::decision::{Retry, Status};
 use crate::limit::Limit;
 use crate::marks::{Marks, Units};
 use crate::policy::Algorithm;
+use crate::reserved::{Reservation, Reservations};
 
 /// A count and the limit under which it was last charged.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Held {
     pub limit: Limit,
     /// The state.
     pub count: Count,
+    /// What of it is given back unless it is settled in time.
+    pub reserved: Reservations,
 }
 
 /// The state of one count.
@@ -47,6 +50,23 @@ enum Next {
 }
 
 impl Held {
+    /// A count of which nothing is reserved.
+    #[inline]
+    pub fn new(limit: Limit, count: Count) -> Self {
+        Held { limit, count, reserved: Reservations::default() }
+    }
+
+    /// Gives back the reservations that have ended at `now`, each as at its own end. Answers what is left; nothing where
+    /// that closed the count.
+    pub fn lapse(mut self, now: u64) -> Option<Held> {
+        for Reservation { ends_at, instance, units } in self.reserved.take_due(now) {
+            if self.refund(instance, units, units.cost, ends_at).closed {
+                return None;
+            }
+        }
+        Some(self)
+    }
+
     /// Decides a charge of `cost` under `limit` (its status is that before the charge) without changing anything. `fresh` becomes the
     /// identity of a window that the charge opens.
     ///
@@ -87,7 +107,8 @@ impl Held {
 
     /// Does what [`decide`](Held::decide) planned for the same count, limit and moment.
     pub fn charge(held: Option<Held>, limit: &Limit, plan: Plan) -> (Held, Grant) {
-        let held = held.filter(|held| limit.policy().continues(held.limit.policy()));
+        let mut held = held.filter(|held| limit.policy().continues(held.limit.policy()));
+        let mut reserved = held.as_mut().map(|held| std::mem::take(&mut held.reserved)).unwrap_or_default();
         let (count, grant) = match plan.0 {
             Next::Window(window, grant) => {
                 let marks = match held {
@@ -126,7 +147,8 @@ impl Held {
                 (Count::Entries(roll), grant)
             }
         };
-        (Held { limit: limit.clone(), count }, grant)
+        reserved.keep(|instance| has_instance(limit, &count, instance));
+        (Held { limit: limit.clone(), count, reserved }, grant)
     }
 
     /// Quota, remaining and reset of `limit` at `now`.
@@ -177,6 +199,17 @@ impl Held {
         }
     }
 
+    /// Of leases that count at `now`: their roll, their span in microseconds, and each one, in the order of their ends.
+    pub(crate) fn leases(&self, now: u64) -> Option<(&Roll, u64, impl Iterator<Item = &Entry>)> {
+        let (Algorithm::Concurrency(entries), Count::Entries(roll)) = (self.limit.policy().algorithm(), &self.count)
+        else {
+            return None;
+        };
+        let time = entries.time(roll, now)?;
+        let counting = roll.entries.iter().filter(move |entry| entry.end > time && entry.refunded < entry.cost);
+        Some((roll, entries.span, counting))
+    }
+
     /// Whether it is there at `now`: neither at its end, nor as if absent because the clock is far behind.
     pub fn is_live(&self, now: u64) -> bool {
         match (self.limit.policy().algorithm(), &self.count) {
@@ -204,11 +237,12 @@ impl Held {
 
     /// Bytes that the state holds on the heap.
     pub fn heap_bytes(&self) -> usize {
-        match &self.count {
+        let count = match &self.count {
             Count::Window(_, marks) | Count::Bucket(_, marks) => marks.heap_bytes(),
             Count::Sliding(_, current, previous) => current.heap_bytes() + previous.heap_bytes(),
             Count::Entries(roll) => roll.entries.capacity() * size_of::<Entry>() + roll.returned.len() * 16,
-        }
+        };
+        count + self.reserved.heap_bytes()
     }
 
     fn window(&self) -> Option<Window> {
@@ -221,6 +255,20 @@ impl Held {
 
     fn roll(&self) -> Option<&Roll> {
         if let Count::Entries(roll) = &self.count { Some(roll) } else { None }
+    }
+}
+
+/// Whether a count still tells of the window instance.
+fn has_instance(limit: &Limit, count: &Count, instance: u64) -> bool {
+    match (limit.policy().algorithm(), count) {
+        (_, Count::Window(window, _)) => window.instance == instance,
+        (Algorithm::Sliding(sliding), Count::Sliding(buckets, ..)) => {
+            let starts = [buckets.start, buckets.start.wrapping_sub(sliding.window)];
+            starts.iter().any(|&start| buckets.instance(start) == instance)
+        }
+        (_, Count::Bucket(level, _)) => level.identity == instance,
+        (_, Count::Entries(roll)) => roll.identity == instance,
+        _ => false,
     }
 }
 

@@ -430,3 +430,15 @@ pub enum PartRenewal {
     /// The part is not of a concurrency limit.
     NotALease,
 }
+
+/// A place of a concurrency limit that somebody holds.
+#[derive(Debug)]
+pub struct Lease {
+    /// What releases it (by a refund) or renews it: as good as the receipt of its charge, of this part alone. It bears no
+    /// idempotency key.
+    pub receipt: Receipt,
+    /// The places it holds.
+    pub units: u64,
+    /// When it ends by itself, by the store's clock.
+    pub until: Timestamp,
+}

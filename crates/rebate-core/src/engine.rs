@@ -10,12 +10,13 @@ mod settle;
 
 use smallvec::SmallVec;
 
-pub use charge::{Line, Lines, charge, check_idempotency, sum};
+pub use charge::{Line, Lines, charge, check_idempotency, check_reserved, sum};
 pub use refund::refund;
 pub use settle::settle;
 
+use crate::algorithm::entries::Entry;
 use crate::count::{Held, NotALease};
-use crate::decision::{PartRenewal, Renewal, Status};
+use crate::decision::{Lease, PartRenewal, Renewal, Status};
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
 use crate::limit::{Identity, Limit};
@@ -77,6 +78,16 @@ pub struct Note {
     pub charged_at: Timestamp,
     /// The receipt's first parts, with what was refunded of them.
     pub parts: SmallVec<[Part; 1]>,
+    /// When the charge is given back, and the key free, unless it is settled before; in microseconds since the epoch.
+    pub reserved_until: Option<u64>,
+}
+
+impl Note {
+    /// Whether the key still stands for its charge at `now`.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        let now = now.as_micros();
+        now < self.expires_at && self.reserved_until.is_none_or(|end| now < end)
+    }
 }
 
 /// Remembers the receipts of one count that settlements have topped up.
@@ -121,8 +132,25 @@ pub fn peek(counts: &mut impl Counts, items: &[Item<'_>], now: Timestamp) -> Res
     Ok(statuses)
 }
 
+/// Takes a count out as it is at `now`: whatever was reserved only until then has been given back. Whoever looks
+/// at a count looks at it by this.
+fn look(counts: &mut impl Counts, place: Place<'_>, now: Timestamp) -> Option<Held> {
+    let held = counts.take(place)?.lapse(now.as_micros());
+    if held.is_none() {
+        counts.put(place, None);
+    }
+    held
+}
+
+/// Gives back what of a count was reserved only until `now` or earlier: for stores that list what they keep.
+pub fn lapse(counts: &mut impl Counts, place: Place<'_>, now: Timestamp) {
+    if let Some(held) = look(counts, place, now) {
+        counts.put(place, Some(held));
+    }
+}
+
 fn peek_at(counts: &mut impl Counts, place: Place<'_>, limit: &Limit, now: Timestamp) -> Status {
-    let held = counts.take(place);
+    let held = look(counts, place, now);
     let status = Held::peek(held.as_ref(), limit, now.as_micros());
     if held.is_some() {
         counts.put(place, held);
@@ -149,7 +177,7 @@ fn renew_part(counts: &mut impl Counts, part: &Part, now: Timestamp) -> PartRene
     if !limit.policy().is_concurrency() {
         return PartRenewal::NotALease;
     }
-    let Some(mut held) = counts.take(place) else { return PartRenewal::Expired };
+    let Some(mut held) = look(counts, place, now) else { return PartRenewal::Expired };
     let renewed = held.renew(part.instance, part.units(), now.as_micros());
     counts.put(place, Some(held));
     match renewed {
@@ -158,10 +186,64 @@ fn renew_part(counts: &mut impl Counts, part: &Part, now: Timestamp) -> PartRene
     }
 }
 
+/// Who holds places of `limit` under `key` at `now`: each lease, in the order of their ends (of those that end together,
+/// of their charges); changes nothing.
+///
+/// # Errors
+/// [`Error::is_invalid`] when `limit` is no concurrency limit, or the key is too long.
+pub fn leases(counts: &mut impl Counts, limit: &Limit, key: KeyRef<'_>, now: Timestamp) -> Result<Vec<Lease>, Error> {
+    check_leases(limit, key)?;
+    let index = counts.identity().index_of(limit);
+    let place = Place { name: index.name, key };
+    let Some(held) = look(counts, place, now) else { return Ok(Vec::new()) };
+    let mut leases = Vec::new();
+    if let Some((roll, span, entries)) = held.leases(now.as_micros()) {
+        let mut entries: Vec<&Entry> = entries.collect();
+        entries.sort_by_key(|entry| (entry.end, entry.last));
+        leases.extend(
+            entries.iter().map(|entry| lease(counts.identity(), index.limit, key, roll.identity, **entry, span)),
+        );
+    }
+    counts.put(place, Some(held));
+    Ok(leases)
+}
+
+/// Checks that leases of a limit and key can be asked for.
+///
+/// # Errors
+/// As [`leases`].
+pub fn check_leases(limit: &Limit, key: KeyRef<'_>) -> Result<(), Error> {
+    if !limit.policy().is_concurrency() {
+        return Err(Error::invalid(format!(
+            "the limit `{}` ({}) has no leases; ask for those of a limit such as `3 at once for 10m`",
+            limit.name(),
+            limit.policy()
+        )));
+    }
+    key.check()
+}
+
+/// For those who write stores: the lease that an entry of the instance is, under the limit numbered `limit`. `span` is that of
+/// the limit it was charged or renewed under.
+pub fn lease(identity: &Identity, limit: u32, key: KeyRef<'_>, instance: u64, entry: Entry, span: u64) -> Lease {
+    let part = Part {
+        limit: LimitRef::Index(limit),
+        key: key.into(),
+        cost: entry.cost,
+        instance,
+        last: entry.last,
+        refunded: entry.refunded,
+        tops_up: None,
+    };
+    let begun = Timestamp::from_micros(entry.end.saturating_sub(span));
+    let receipt = Receipt::new(identity.tag(), begun, SmallVec::from_buf([part]), Statuses::new());
+    Lease { receipt, units: entry.cost - entry.refunded, until: Timestamp::from_micros(entry.end) }
+}
+
 /// Forgets a count. Answers whether there was one that said anything at `now`.
 pub fn reset(counts: &mut impl Counts, limit: &Limit, key: KeyRef<'_>, now: Timestamp) -> bool {
     let place = Place { name: counts.identity().index_of(limit).name, key };
-    let held = counts.take(place);
+    let held = look(counts, place, now);
     counts.put(place, None);
     held.is_some_and(|held| held.expires_at() > now.as_micros())
 }

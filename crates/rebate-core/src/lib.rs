@@ -22,6 +22,7 @@ mod limiter;
 mod marks;
 mod policy;
 mod receipt;
+mod reserved;
 mod store;
 mod time;
 mod token;
@@ -31,8 +32,8 @@ pub use calendar::{Calendar, CalendarUnit};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use count::Held;
 pub use decision::{
-    Decision, Denial, PartRefund, PartRenewal, PartSettled, Refund, Renewal, Retry, Settled, Settlement, Shortfall,
-    Status, Unchecked,
+    Decision, Denial, Lease, PartRefund, PartRenewal, PartSettled, Refund, Renewal, Retry, Settled, Settlement,
+    Shortfall, Status, Unchecked,
 };
 pub use error::Error;
 pub use guard::Guard;
@@ -42,6 +43,7 @@ pub use limiter::Limiter;
 pub use marks::{Credit, MAX_UNIT, Marks, REMEMBERED, Run, Units};
 pub use policy::{Algorithm, MAX_QUOTA, MAX_SLIDING_QUOTA, MAX_WINDOW, Policy};
 pub use receipt::{IdempotencyNote, LimitRef, Part, Receipt};
+pub use reserved::{Reservation, Reservations};
 pub use store::{
     ChargeRequest, Cursor, Idempotency, Item, ListRequest, Page, RefundRequest, SettleReply, SettleRequest, Statuses,
     Store, SyncStore,

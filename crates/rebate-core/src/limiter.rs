@@ -8,10 +8,11 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::decision::{Decision, Denial, PartRefund, Refund, Renewal, Settlement, Shortfall, Status, Unchecked};
+use crate::decision::{Decision, Denial, Lease, PartRefund, Refund, Renewal, Settlement, Shortfall, Status, Unchecked};
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::key::KeyRef;
@@ -117,8 +118,7 @@ impl<S: Store> Limiter<S> {
     /// # Errors
     /// See [`Error`]. While the store is unavailable or full the limits' [`Fallback`] decides.
     pub async fn charge_all(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
-        self.ready(items)?;
-        fall_back(items, self.shared.store.charge(&ChargeRequest { items, idempotency: None }).await)
+        self.charge_with(&ChargeRequest::new(items)).await
     }
 
     /// Charges every item or none, billed once however often it is sent with the same key.
@@ -126,8 +126,43 @@ impl<S: Store> Limiter<S> {
     /// # Errors
     /// As [`Limiter::charge_all`]; [`Error::is_conflict`] when the key has billed another charge.
     pub async fn charge_once(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
-        self.ready(items)?;
-        fall_back(items, self.shared.store.charge(&ChargeRequest { items, idempotency: Some(idempotency) }).await)
+        self.charge_with(&ChargeRequest::new(items).once(idempotency)).await
+    }
+
+    /// Charges every item or none, to be [settled](Limiter::settle) `within` this time (from a microsecond to a century,
+    /// by the store's clock). A charge that is not settled by then is given back whole at that moment, as a refund then would
+    /// give it back, by the store itself: no process need be there. A settlement ends the reservation, unless it is refused:
+    /// what it settled stands. A refund does not end it. Leases end by themselves, whenever that is.
+    ///
+    /// Waits and resets are told as if it were settled. A settlement that comes too late charges nothing, and tells all as
+    /// shortfall.
+    ///
+    /// ```
+    /// # use rebate_core::{Item, Limiter, Error, Store, Decision, Shortfall};
+    /// # use std::time::Duration;
+    /// # async fn example(limiter: &Limiter<impl Store>) -> Result<(), Error> {
+    /// let tokens = limiter.limit("tokens", "100000/minute")?;
+    /// let estimate = [Item::new(&tokens, "user:42").cost(4000)];
+    /// if let Decision::Allowed(mut receipt) = limiter.reserve(&estimate, Duration::from_secs(600)).await? {
+    ///     let used = 1234; // What the work took.
+    ///     let _settled = limiter.settle(&mut receipt, used, Shortfall::TakeWhatIsThere).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Limiter::charge_all`]; [`Error::is_invalid`] when the time is not one of those taken.
+    pub async fn reserve(&self, items: &[Item<'_>], within: Duration) -> Result<Decision, Error> {
+        self.charge_with(&ChargeRequest::new(items).reserved(within)).await
+    }
+
+    /// Charges as the request says: all its items or none, billed once or not, reserved or not.
+    ///
+    /// # Errors
+    /// As [`Limiter::charge_all`], [`Limiter::charge_once`] and [`Limiter::reserve`].
+    pub async fn charge_with(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
+        self.ready(request.items)?;
+        fall_back(request.items, self.shared.store.charge(request).await)
     }
 
     /// [`charge_all`](Limiter::charge_all) without a future, where the store answers without waiting, behind
@@ -147,11 +182,21 @@ impl<S: Store> Limiter<S> {
     /// As [`Limiter::charge_all`].
     #[inline]
     pub fn charge_all_at_once(&self, items: &[Item<'_>]) -> Option<Result<Decision, Error>> {
-        if let Err(error) = self.ready(items) {
+        self.charge_with_at_once(&ChargeRequest::new(items))
+    }
+
+    /// [`charge_with`](Limiter::charge_with) without a future, where the store answers without waiting. `None` where it
+    /// does not: nothing has happened then.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn charge_with_at_once(&self, request: &ChargeRequest<'_>) -> Option<Result<Decision, Error>> {
+        if let Err(error) = self.ready(request.items) {
             return Some(Err(error));
         }
-        let answer = self.shared.store.charge_at_once(&ChargeRequest { items, idempotency: None })?;
-        Some(fall_back(items, answer))
+        let answer = self.shared.store.charge_at_once(request)?;
+        Some(fall_back(request.items, answer))
     }
 
     /// Gives back the whole receipt.
@@ -264,6 +309,28 @@ impl<S: Store> Limiter<S> {
     pub async fn list(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
         self.enter(limit, false)?;
         self.shared.store.list(&ListRequest { limit, after, size: size.max(1) }).await
+    }
+
+    /// Who holds what: the places that `key` holds of a concurrency limit, each with a receipt that releases it; in the
+    /// order of their ends. Changes nothing. Which keys hold any is told by [`list`](Limiter::list).
+    ///
+    /// ```
+    /// # use rebate_core::{Limiter, Error, Store};
+    /// # async fn example(limiter: &Limiter<impl Store>) -> Result<(), Error> {
+    /// let at_once = limiter.limit("at-once", "3 at once for 10m")?;
+    /// for mut lease in limiter.leases(&at_once, "user:42").await? {
+    ///     println!("{} until {}: {}", lease.units, lease.until, limiter.token(&lease.receipt)?);
+    ///     limiter.refund(&mut lease.receipt).await?; // An operator frees it.
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::is_invalid`] when `limit` is no concurrency limit.
+    pub async fn leases<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Vec<Lease>, Error> {
+        let item = Item::new(limit, key);
+        self.ready(&[item])?;
+        self.shared.store.leases(limit, item.key).await
     }
 
     /// Wraps a receipt so that it is refunded whole when dropped, unless [`Guard::keep`] is called

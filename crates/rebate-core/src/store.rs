@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::decision::{Decision, PartRefund, Refund, Renewal, Settlement, Shortfall, Status};
+use crate::decision::{Decision, Lease, PartRefund, Refund, Renewal, Settlement, Shortfall, Status};
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
 use crate::limit::{Identity, Limit};
@@ -50,6 +50,9 @@ pub trait Store: Send + Sync + 'static {
     /// A page of the keys that have a count under a limit.
     fn list(&self, request: &ListRequest<'_>) -> impl Future<Output = Result<Page, Error>> + Send;
 
+    /// The leases that a key holds of a concurrency limit, in the order of their ends; changes nothing.
+    fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> impl Future<Output = Result<Vec<Lease>, Error>> + Send;
+
     /// Refunds a receipt whole, from a drop: without waiting here, as well as it can.
     fn hand_back(&self, receipt: Receipt);
 
@@ -76,6 +79,7 @@ pub trait SyncStore: Send + Sync + 'static {
     fn peek_now(&self, items: &[Item<'_>]) -> Result<Statuses, Error>;
     fn reset_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error>;
     fn list_now(&self, request: &ListRequest<'_>) -> Result<Page, Error>;
+    fn leases_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error>;
 }
 
 impl<S: SyncStore> Store for S {
@@ -109,6 +113,10 @@ impl<S: SyncStore> Store for S {
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         self.list_now(request)
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        self.leases_now(limit, key)
     }
 
     fn hand_back(&self, receipt: Receipt) {
@@ -163,6 +171,29 @@ pub struct ChargeRequest<'a> {
     pub items: &'a [Item<'a>],
     /// The key under which the charge is billed once.
     pub idempotency: Option<Idempotency<'a>>,
+    /// Within which time the charge is to be settled, from a microsecond to a century; else it is given back then. `None`
+    /// lets it stand.
+    pub reserved: Option<Duration>,
+}
+
+impl<'a> ChargeRequest<'a> {
+    /// A charge of these items, which stands.
+    #[inline]
+    pub fn new(items: &'a [Item<'a>]) -> Self {
+        ChargeRequest { items, idempotency: None, reserved: None }
+    }
+
+    /// The same, billed once however often it is sent with this key.
+    #[must_use]
+    pub fn once(self, idempotency: Idempotency<'a>) -> Self {
+        ChargeRequest { idempotency: Some(idempotency), ..self }
+    }
+
+    /// The same, [reserved](crate::Limiter::reserve) for this time.
+    #[must_use]
+    pub fn reserved(self, within: Duration) -> Self {
+        ChargeRequest { reserved: Some(within), ..self }
+    }
 }
 
 /// A key under which a charge is billed once, however often it is sent.

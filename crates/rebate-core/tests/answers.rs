@@ -148,7 +148,7 @@ fn of_a_bad_cost_and_a_conflict_the_cost_is_said_wherever_it_stands() {
     let twenty = Limit::new("limit", "20/10s").unwrap();
     let items = [Item::new(&ten, "k"), Item::new(&twenty, "k"), Item::new(&ten, "k").cost(0)];
     // The store's own answer: a limiter knows of the conflict before.
-    let request = ChargeRequest { items: &items, idempotency: None };
+    let request = ChargeRequest::new(&items);
     assert!(limiter.store().charge_now(&request).unwrap_err().is_invalid());
     assert!(limiter.charge_all_now(&items).unwrap_err().is_conflict());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{NOON, OwnStore, allowed, denied, limiter, run};
 use rebate_core::{
-    AnyStore, ChargeRequest, Decision, Error, Fallback, Identity, Item, KeyRef, Limit, Limiter, ListRequest,
+    AnyStore, ChargeRequest, Decision, Error, Fallback, Identity, Item, KeyRef, Lease, Limit, Limiter, ListRequest,
     ManualClock, Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Shortfall, Statuses, Store,
     SyncStore,
 };
@@ -168,6 +168,7 @@ impl SyncStore for Troubled {
     fn peek_now(&self, items: &[Item<'_>]) -> Result<Statuses, Error> { self.trouble()?.peek_now(items) }
     fn reset_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error> { self.trouble()?.reset_now(limit, key) }
     fn list_now(&self, request: &ListRequest<'_>) -> Result<Page, Error> { self.trouble()?.list_now(request) }
+    fn leases_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> { self.trouble()?.leases_now(limit, key) }
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use common::{NOON, OwnStore, allowed, denied, limiter, run};
 use proptest::prelude::*;
 use rebate_core::{
-    ChargeRequest, Clock, Decision, Error, Idempotency, Identity, Item, KeyRef, Limit, LimitRef, Limiter, ListRequest,
-    MAX_KEY_BYTES, MAX_QUOTA, MAX_UNIT, ManualClock, Page, Part, Receipt, Refund, RefundRequest, Renewal, SettleReply,
-    SettleRequest, Shortfall, Status, Statuses, Store, SyncStore, Timestamp,
+    ChargeRequest, Clock, Decision, Error, Idempotency, Identity, Item, KeyRef, Lease, Limit, LimitRef, Limiter,
+    ListRequest, MAX_KEY_BYTES, MAX_QUOTA, MAX_UNIT, ManualClock, Page, Part, Receipt, Refund, RefundRequest, Renewal,
+    SettleReply, SettleRequest, Shortfall, Status, Statuses, Store, SyncStore, Timestamp,
 };
 
 const SECRET: &[u8] = b"sixteen bytes or more of it";
@@ -48,6 +48,7 @@ impl SyncStore for Named {
     fn peek_now(&self, _: &[Item<'_>]) -> Result<Statuses, Error> { unimplemented!() }
     fn reset_now(&self, _: &Limit, _: KeyRef<'_>) -> Result<bool, Error> { unimplemented!() }
     fn list_now(&self, _: &ListRequest<'_>) -> Result<Page, Error> { unimplemented!() }
+    fn leases_now(&self, _: &Limit, _: KeyRef<'_>) -> Result<Vec<Lease>, Error> { unimplemented!() }
 }
 
 #[test]
@@ -134,6 +135,7 @@ impl SyncStore for Shared {
     fn peek_now(&self, items: &[Item<'_>]) -> Result<Statuses, Error> { self.0.peek_now(items) }
     fn reset_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error> { self.0.reset_now(limit, key) }
     fn list_now(&self, request: &ListRequest<'_>) -> Result<Page, Error> { self.0.list_now(request) }
+    fn leases_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> { self.0.leases_now(limit, key) }
 }
 
 #[test]

@@ -76,10 +76,10 @@ impl Several {
 }
 
 impl<C: Clock> MemoryStore<C> {
-    /// A charge of several items, or one with an idempotency key.
+    /// A charge of several items, or one with an idempotency key or reserved.
     #[inline(always)]
     pub(crate) fn charge_many(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
-        if request.idempotency.is_none() {
+        if request.idempotency.is_none() && request.reserved.is_none() {
             let mut told = Several::new();
             if self.charge_several(request.items, &mut told) {
                 return Ok(told.answer(self.shared.identity.tag(), request.items.len()));

@@ -280,7 +280,7 @@ impl Shard {
         {
             let entry = self.table.at(slot);
             let limit = shared.identity.limit(entry.limit())?;
-            return Some(Held { limit: limit.clone(), count: entry.unpack(limit.policy()) });
+            return Some(Held::new(limit.clone(), entry.unpack(limit.policy())));
         }
         if self.beside.is_empty() {
             return None;
@@ -302,7 +302,8 @@ impl Shard {
             },
             None => None,
         };
-        let entry = held.as_ref().zip(hashed.words).and_then(|(held, words)| {
+        let fits = held.as_ref().filter(|held| held.reserved.is_empty());
+        let entry = fits.zip(hashed.words).and_then(|(held, words)| {
             Entry::pack(words, shared.identity.index_of(&held.limit).limit, &held.limit, &held.count)
         });
         match (entry, in_table) {
@@ -322,6 +323,17 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// Gives back what was reserved only until `now` of the counts of one limit.
+    pub(crate) fn lapse(&mut self, shared: &Shared, name: u32, now: u64) {
+        let is_due = |(place, held): &(&OwnedPlace, &Held)| place.name == name && held.reserved.is_due(now);
+        let due: Vec<OwnedPlace> = self.beside.iter().filter(is_due).map(|(place, _)| place.clone()).collect();
+        for OwnedPlace { name, key } in &due {
+            let (place, hashed) = (Place { name: *name, key: key.as_ref() }, shared.hash(&key.as_ref()));
+            let held = self.count(shared, hashed, place).and_then(|held| held.lapse(now));
+            self.put(shared, hashed, place, held);
         }
     }
 
@@ -345,7 +357,7 @@ impl Shard {
             Kept::InTable => BESIDE_BYTES + bytes_of_key(place.key) + FIRST_MARKS,
             Kept::Beside => match self.beside.get(&OwnedPlace::from(place)) {
                 Some(Held { count: Count::Entries(_), .. }) | None => 0,
-                Some(held) => held.heap_bytes().max(FIRST_MARKS),
+                Some(held) => (held.heap_bytes() - held.reserved.heap_bytes()).max(FIRST_MARKS),
             },
         }
     }

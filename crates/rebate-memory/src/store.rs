@@ -6,7 +6,7 @@ use std::time::Duration;
 use rebate_core::algorithm::Grant;
 use rebate_core::engine::{self, MAX_ITEMS};
 use rebate_core::{
-    Algorithm, ChargeRequest, Clock, Cursor, Decision, Denial, Error, Held, Identity, Item, Key, KeyRef, Limit,
+    Algorithm, ChargeRequest, Clock, Cursor, Decision, Denial, Error, Held, Identity, Item, Key, KeyRef, Lease, Limit,
     LimitIndex, LimitRef, ListRequest, MAX_WINDOW, PackedKey, Page, Part, PartRefund, Receipt, Refund, RefundRequest,
     Renewal, SettleReply, SettleRequest, Statuses, SyncStore, Timestamp, pack,
 };
@@ -123,7 +123,7 @@ impl<C: Clock> MemoryStore<C> {
     #[cold]
     #[inline(never)]
     pub(crate) fn charge_apart(&self, request: &ChargeRequest<'_>, answer: &mut Option<Result<Decision, Error>>) {
-        if let ChargeRequest { items: [item], idempotency: None } = request
+        if let ChargeRequest { items: [item], idempotency: None, reserved: None } = request
             && let Some(decision) = self.charge_new(item)
         {
             *answer = Some(Ok(decision));
@@ -167,7 +167,9 @@ impl<C: Clock> MemoryStore<C> {
     /// in the cache is mostly the time to write to memory what would else have stayed in registers.
     #[inline(always)]
     fn charge_in_table(&self, request: &ChargeRequest<'_>) -> Option<Decision> {
-        let ([Item { limit, key, cost: cost @ 1.. }], None) = (request.items, &request.idempotency) else {
+        let ChargeRequest { items: [Item { limit, key, cost: cost @ 1.. }], idempotency: None, reserved: None } =
+            request
+        else {
             return None;
         };
         let words = pack(key)?;
@@ -274,7 +276,7 @@ impl<C: Clock> MemoryStore<C> {
             Algorithm::Fixed(fixed) => refund_window(fixed, entry, part, total, now)?,
             Algorithm::Bucket(bucket) => refund_level(bucket, entry, part, total, now)?,
             _ => {
-                let mut held = Held { limit: limit.clone(), count: entry.unpack(limit.policy()) };
+                let mut held = Held::new(limit.clone(), entry.unpack(limit.policy()));
                 let returned = held.refund(part.instance, part.units(), total, now);
                 if !returned.closed {
                     *entry = Entry::pack(words, entry.limit(), limit, &held.count)?;
@@ -318,9 +320,9 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
         // stay in registers above either.
         let mut answer = None;
         match request {
-            ChargeRequest { items: [item], idempotency: None } => {
+            ChargeRequest { items: [item], idempotency: None, reserved: None } => {
                 let items = [*item];
-                self.charge_apart(&ChargeRequest { items: &items, idempotency: None }, &mut answer);
+                self.charge_apart(&ChargeRequest::new(&items), &mut answer);
             }
             _ => return self.charge_many(request),
         }
@@ -366,6 +368,11 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
         Ok(engine::reset(&mut locked, limit, key, now))
     }
 
+    fn leases_now(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        let (mut locked, now) = self.lock(std::iter::once(key));
+        engine::leases(&mut locked, limit, key, now)
+    }
+
     fn list_now(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         let name = self.shared.identity.index_of(request.limit).name;
         let mut page = Page { keys: Vec::new(), next: None };
@@ -375,8 +382,9 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
                 page.next = Some(Cursor(number as u64));
                 break;
             }
-            let shard = self.shards.lock(number);
+            let mut shard = self.shards.lock(number);
             let now = self.clock.now().as_micros();
+            shard.lapse(&self.shared, name, now);
             let mut add = |key: Key, held: &Held| {
                 if held.expires_at() > now {
                     page.keys.push((key, Held::peek(Some(held), request.limit, now)));
@@ -386,7 +394,7 @@ impl<C: Clock> SyncStore for MemoryStore<C> {
                 if let Some(limit) = self.shared.identity.limit(entry.limit())
                     && self.shared.identity.index(entry.limit()).is_some_and(|index| index.name == name)
                 {
-                    let held = Held { limit: limit.clone(), count: entry.unpack(limit.policy()) };
+                    let held = Held::new(limit.clone(), entry.unpack(limit.policy()));
                     add(Key::from_packed(entry.key), &held);
                 }
             }

@@ -23,6 +23,9 @@ const ROUNDS: usize = 8;
 pub(crate) async fn charge(shared: &Arc<Shared>, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
     engine::check_items(request.items)?;
     let lines = engine::sum(&shared.identity, request.items)?;
+    if request.reserved.is_some() {
+        return Err(Error::invalid("this store cannot reserve yet"));
+    }
     match (lines.as_slice(), &request.idempotency) {
         ([line], None) => charge_one(shared, line).await,
         (_, idempotency) => {

@@ -1,7 +1,7 @@
 //! Peeking at counts, and resetting them.
 
 use rebate_core::engine;
-use rebate_core::{Error, Item, KeyRef, Limit, Statuses};
+use rebate_core::{Error, Item, KeyRef, Lease, Limit, Statuses};
 use redis::Value;
 use smallvec::{SmallVec, smallvec};
 
@@ -70,4 +70,8 @@ pub(crate) async fn reset(shared: &Shared, limit: &Limit, key: KeyRef<'_>) -> Re
         Value::Int(said) => Ok(said == 1),
         _ => Err(unreadable(RESET)),
     }
+}
+
+pub(crate) async fn leases(_: &Shared, _: &Limit, _: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+    Err(Error::invalid("this store cannot list leases yet"))
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rebate_core::{
-    ChargeRequest, Clock, Cursor, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund,
-    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store, SystemClock,
+    ChargeRequest, Clock, Cursor, Decision, Error, Identity, Item, KeyRef, Lease, Limit, ListRequest, Page, Receipt,
+    Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store, SystemClock,
 };
 
 use crate::keys::Names;
@@ -150,6 +150,10 @@ impl Store for RedisStore {
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         list::list(&self.shared, request).await
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        look::leases(&self.shared, limit, key).await
     }
 
     /// Refunds in a task of the runtime that drops it; outside of one, in one of the runtime where the store was first used.

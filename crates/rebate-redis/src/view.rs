@@ -311,7 +311,7 @@ fn held_bucket(view: &View, limit: &Limit) -> Option<Held> {
     let period = std::time::Duration::from_micros(old.period);
     let policy = Policy::bucket(old.rate, period, old.burst).ok()?;
     let limit = Limit::of(limit.name(), policy).ok()?;
-    Some(Held { limit, count: Count::Bucket(*level, Marks::default()) })
+    Some(Held::new(limit, Count::Bucket(*level, Marks::default())))
 }
 
 /// The headers of the states in an answer to a charge that was admitted, one behind the other; what follows them is none.

@@ -12,8 +12,8 @@ use std::thread;
 
 use rebate_conformance::{differential, suite};
 use rebate_core::{
-    ChargeRequest, Decision, Error, Identity, Item, KeyRef, Limit, ListRequest, Page, Receipt, Refund, RefundRequest,
-    Renewal, SettleReply, SettleRequest, Statuses, Store,
+    ChargeRequest, Decision, Error, Identity, Item, KeyRef, Lease, Limit, ListRequest, Page, Receipt, Refund,
+    RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
 };
 use rebate_redis::{RedisStore, Settings};
 use rebate_servers::Cluster;
@@ -94,6 +94,10 @@ impl Store for Listing {
 
     async fn reset(&self, limit: &Limit, key: KeyRef<'_>) -> Result<bool, Error> {
         self.0.reset(limit, key).await
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        self.0.leases(limit, key).await
     }
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {

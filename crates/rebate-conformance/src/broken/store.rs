@@ -4,11 +4,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard};
 
 use rebate_core::count::Count;
-use rebate_core::engine::{self, Counts, Place};
+use rebate_core::engine::{self, Counts, OwnedPlace, Place};
 use rebate_core::{
-    Algorithm, ChargeRequest, Clock, Credit, Decision, Denial, Error, Held, Identity, Item, KeyRef, Limit, LimitRef,
-    ListRequest, ManualClock, Page, Part, Receipt, Refund, RefundRequest, Renewal, Retry, SettleReply, SettleRequest,
-    Status, Statuses, Store, Timestamp,
+    Algorithm, ChargeRequest, Clock, Credit, Decision, Denial, Error, Held, Identity, Item, KeyRef, Lease, Limit,
+    LimitRef, ListRequest, ManualClock, Page, Part, Receipt, Refund, RefundRequest, Renewal, Retry, SettleReply,
+    SettleRequest, Status, Statuses, Store, Timestamp,
 };
 
 use super::Fault;
@@ -132,7 +132,7 @@ impl BrokenStore {
     fn one_by_one(&self, open: &mut Open<'_>, items: &[Item<'_>]) -> Result<Decision, Error> {
         let mut taken: Vec<Receipt> = Vec::new();
         for item in items {
-            match self.ask(open, &ChargeRequest { items: &[*item], idempotency: None })? {
+            match self.ask(open, &ChargeRequest::new(&[*item]))? {
                 Decision::Allowed(receipt) => taken.push(receipt),
                 other => {
                     for receipt in taken.iter().filter(|_| self.is(Fault::ChecksTooLate)) {
@@ -232,10 +232,10 @@ impl BrokenStore {
     fn credit_outright(&self, open: &mut Open<'_>, part: &Part, given_back: u64, before: Option<Held>) {
         let Some((limit, place)) = self.place_of(part) else { return };
         let Algorithm::Bucket(bucket) = limit.policy().algorithm() else { return };
-        let Some(Held { limit, count: Count::Bucket(mut level, marks) }) = before else { return };
+        let Some(Held { limit, count: Count::Bucket(mut level, marks), reserved }) = before else { return };
         let credit = Credit { micros: given_back * bucket.unit.micros, fraction: 0 };
         level.tat = level.tat.minus(credit, bucket.denominator);
-        open.put(place, Some(Held { limit, count: Count::Bucket(level, marks) }));
+        open.put(place, Some(Held { limit, count: Count::Bucket(level, marks), reserved }));
     }
 
     fn create(&self, open: &mut Open<'_>, part: &Part) -> Result<(), Error> {
@@ -248,8 +248,8 @@ impl BrokenStore {
 
     /// Charges a unit and refunds it.
     fn touch(&self, open: &mut Open<'_>, item: &Item<'_>) -> Result<(), Error> {
-        let one = ChargeRequest { items: &[item.cost(1)], idempotency: None };
-        if let Decision::Allowed(receipt) = self.ask(open, &one)? {
+        let one = [item.cost(1)];
+        if let Decision::Allowed(receipt) = self.ask(open, &ChargeRequest::new(&one))? {
             engine::refund(open, &RefundRequest { receipt: &receipt, totals: &[1] }, open.now)?;
         }
         Ok(())
@@ -360,10 +360,22 @@ impl Store for BrokenStore {
         Ok(engine::reset(&mut open, limit, key, now))
     }
 
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        let mut book = self.lock();
+        let mut open = self.open(&mut book);
+        let now = open.now;
+        engine::leases(&mut open, limit, key, now)
+    }
+
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         let mut book = self.lock();
-        let open = self.open(&mut book);
-        let (name, now) = (self.identity.index_of(request.limit).name, open.now.as_micros());
+        let mut open = self.open(&mut book);
+        let (name, moment) = (self.identity.index_of(request.limit).name, open.now);
+        let now = moment.as_micros();
+        let places: Vec<OwnedPlace> = open.book.counts.keys().filter(|place| place.name == name).cloned().collect();
+        for place in &places {
+            engine::lapse(&mut open, Place { name, key: place.key.as_ref() }, moment);
+        }
         let live = open.book.counts.iter().filter(|(place, held)| place.name == name && held.expires_at() > now);
         let keys = live.map(|(place, held)| (place.key.clone(), Held::peek(Some(held), request.limit, now)));
         Ok(Page { keys: keys.collect(), next: None })

@@ -5,7 +5,7 @@ use rebate_core::{Algorithm, Policy, Retry};
 
 use super::life::{Deed, Life};
 use super::ratio::to_u64;
-use super::{Line, Model, Note, Once, Place, Portion, Proof, bucket, kind, windows};
+use super::{Line, Model, Note, Once, Place, Portion, Proof, Reservation, bucket, kind, windows};
 use crate::answer::{Answer, Failure, ShownStatus, Who};
 
 /// The lines of one count, summed in the place of the first.
@@ -18,21 +18,26 @@ pub(super) struct Sum {
 
 impl Model {
     /// Takes every line or none; the proof is there when it was admitted.
-    pub fn charge(&mut self, lines: &[Line], once: Option<&Once>) -> (Answer, Option<Proof>) {
+    pub fn charge(&mut self, lines: &[Line], once: Option<&Once>, reserved: Option<u64>) -> (Answer, Option<Proof>) {
         let sums = match sum(lines, once) {
             Ok(sums) => sums,
             Err(failure) => return (Answer::Failed(failure), None),
         };
+        if reserved == Some(0) {
+            return (Answer::Failed(Failure::Invalid), None);
+        }
+        let reserved_until = reserved.map(|within| self.now + within);
         let note = once.map(|once| (lines[once.scope].who.clone(), once.key.clone()));
         if let Some(key) = &note {
             // A note whose time is over is struck out when its key is used again.
-            if self.notes.get(key).is_some_and(|note| self.now >= note.expires_at) {
+            if self.notes.get(key).is_some_and(|note| !note.is_in_force(self.now)) {
                 self.notes.remove(key);
             }
-            if let Some(note) = self.notes.get(key) {
-                return self.replay(note, &sums, key.clone());
+            if let Some(note) = self.notes.get(key).cloned() {
+                return self.replay(&note, &sums, key.clone());
             }
         }
+        sums.iter().for_each(|sum| self.look(&sum.place));
         let portions = match self.take(&sums) {
             Ok(portions) => portions,
             Err(denial) => return (denial, None),
@@ -41,18 +46,26 @@ impl Model {
         let proof = Proof { portions, charged_at: self.now, once: note.clone(), replay: false };
         if let (Some(key), Some(once)) = (note, once) {
             let expires_at = self.now.saturating_add(once.lifetime);
-            self.notes.insert(key, Note { expires_at, charged_at: self.now, portions: proof.portions.clone() });
+            let portions = proof.portions.clone();
+            self.notes.insert(key, Note { expires_at, charged_at: self.now, portions, reserved_until });
+        }
+        if let Some(ends_at) = reserved_until {
+            // Leases end by themselves.
+            let reserved = |portion: &&Portion| !matches!(portion.policy.algorithm(), Algorithm::Concurrency(_));
+            let reservation = |portion: &Portion| Reservation { ends_at, portion: portion.clone() };
+            self.reservations.extend(proof.portions.iter().filter(reserved).map(reservation));
         }
         (Answer::Allowed(proof.shown(statuses)), Some(proof))
     }
 
-    fn replay(&self, note: &Note, sums: &[Sum], key: (Who, Vec<u8>)) -> (Answer, Option<Proof>) {
+    fn replay(&mut self, note: &Note, sums: &[Sum], key: (Who, Vec<u8>)) -> (Answer, Option<Proof>) {
         let same = |sum: &Sum| {
             note.portions.iter().any(|portion| portion.place == sum.place && BigInt::from(portion.cost) == sum.cost)
         };
         if note.portions.len() != sums.len() || !sums.iter().all(same) {
             return (Answer::Failed(Failure::Conflict), None);
         }
+        sums.iter().for_each(|sum| self.look(&sum.place));
         let proof =
             Proof { portions: note.portions.clone(), charged_at: note.charged_at, once: Some(key), replay: true };
         (Answer::Allowed(proof.shown(self.statuses(sums))), Some(proof))

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use num_bigint::BigInt;
 use rebate_core::{Algorithm, PartRenewal, Policy, Timestamp};
 
-use crate::answer::{Answer, Failure, ShownPart, ShownReceipt, ShownStatus, Who};
+use crate::answer::{Answer, Failure, ShownLease, ShownPart, ShownReceipt, ShownStatus, Who};
 use life::{Deed, Life};
 
 /// What a store of unlimited memory and patience would answer.
@@ -35,6 +35,8 @@ pub struct Model {
     counts: HashMap<Place, Life>,
     notes: HashMap<(Who, Vec<u8>), Note>,
     top_ups: HashMap<Place, TopUps>,
+    /// In the order of the charges.
+    reservations: Vec<Reservation>,
     /// What each limit's name stands for.
     entered: HashMap<String, Policy>,
 }
@@ -94,6 +96,15 @@ struct Note {
     expires_at: u64,
     charged_at: u64,
     portions: Vec<Portion>,
+    /// When the charge is given back unless it is settled before.
+    reserved_until: Option<u64>,
+}
+
+/// A charge that is given back at its end unless it is settled before.
+#[derive(Clone, Debug)]
+struct Reservation {
+    ends_at: u64,
+    portion: Portion,
 }
 
 /// The receipts of one count that settlements topped up.
@@ -128,9 +139,12 @@ impl Model {
     }
 
     /// The status of each line; the costs do not matter.
-    pub fn peek(&self, lines: &[Line]) -> Answer {
+    pub fn peek(&mut self, lines: &[Line]) -> Answer {
         if lines.is_empty() {
             return Answer::Failed(Failure::Invalid);
+        }
+        for line in lines {
+            self.look(&(line.name.clone(), line.who.clone()));
         }
         let status = |(item, line): (usize, &Line)| {
             let place = (line.name.clone(), line.who.clone());
@@ -147,6 +161,7 @@ impl Model {
     /// Forgets a count.
     pub fn reset(&mut self, name: &str, who: &Who) -> Answer {
         let now = self.time();
+        self.look(&(name.to_owned(), who.clone()));
         let count = self.counts.get_mut(&(name.to_owned(), who.clone()));
         let was_there = count.as_ref().is_some_and(|life| life.exists(now));
         if let Some(life) = count {
@@ -156,12 +171,65 @@ impl Model {
     }
 
     /// The keys that have a count under a limit's name.
-    pub fn list(&self, name: &str, policy: &Policy) -> Answer {
+    pub fn list(&mut self, name: &str, policy: &Policy) -> Answer {
+        let places: Vec<Place> = self.counts.keys().filter(|place| place.0 == name).cloned().collect();
+        places.iter().for_each(|place| self.look(place));
         let there = |(place, life): &(&Place, &Life)| place.0 == name && life.exists(self.time());
         let counts = self.counts.iter().filter(there);
         let mut keys: Vec<_> = counts.map(|(place, _)| (place.1.clone(), self.status(place, policy))).collect();
         keys.sort_by(|one, other| one.0.cmp(&other.0));
         Answer::Listed(keys)
+    }
+
+    /// The leases of a key, in the order of their ends, and what proves them.
+    pub fn leases(&mut self, name: &str, policy: &Policy, who: &Who) -> (Answer, Vec<Proof>) {
+        let Algorithm::Concurrency(_) = policy.algorithm() else {
+            return (Answer::Failed(Failure::Invalid), Vec::new());
+        };
+        let place = (name.to_owned(), who.clone());
+        self.look(&place);
+        let mut leases: Vec<(u64, Proof)> = Vec::new();
+        if let Some(life) = self.counts.get(&place)
+            && let Algorithm::Concurrency(limit) = life.policy.algorithm()
+        {
+            for (charge, charged) in life.charged().iter().enumerate() {
+                let portion = Portion {
+                    place: place.clone(),
+                    policy: policy.clone(),
+                    cost: charged.cost,
+                    life: life.id,
+                    charge,
+                    given_back: charged.given_back,
+                    tops_up: None,
+                };
+                if charged.counts() > BigInt::ZERO && self.reach(&portion).is_some() {
+                    let begun = charged.renewed as u64;
+                    let proof = Proof { portions: vec![portion], charged_at: begun, once: None, replay: false };
+                    leases.push((begun + limit.span, proof));
+                }
+            }
+        }
+        leases.sort_by_key(|(until, _)| *until);
+        let shown = leases.iter().map(|(until, proof)| ShownLease {
+            receipt: proof.shown(Vec::new()),
+            units: proof.portions[0].cost - proof.portions[0].given_back,
+            until: Timestamp::from_micros(*until),
+        });
+        (Answer::Leased(shown.collect()), leases.into_iter().map(|(_, proof)| proof).collect())
+    }
+
+    /// Whoever looks at a count finds given back what was reserved only until now: each at its own end.
+    fn look(&mut self, place: &Place) {
+        let now = self.now;
+        let is_due = |reservation: &Reservation| reservation.portion.place == *place && reservation.ends_at <= now;
+        let (mut due, left): (Vec<_>, Vec<_>) = self.reservations.drain(..).partition(is_due);
+        self.reservations = left;
+        due.sort_by_key(|reservation| reservation.ends_at);
+        for Reservation { ends_at, portion } in due {
+            self.now = ends_at;
+            self.give_back(&portion, portion.cost);
+        }
+        self.now = now;
     }
 
     /// A copy as another process reads it from a token.
@@ -179,6 +247,7 @@ impl Model {
         if !matches!(portion.policy.algorithm(), Algorithm::Concurrency(_)) {
             return PartRenewal::NotALease;
         }
+        self.look(&portion.place);
         let Some(time) = self.reach(portion) else { return PartRenewal::Expired };
         let life = self.life(portion);
         if life.charged()[portion.charge].counts() == BigInt::ZERO {

@@ -5,7 +5,7 @@ use rebate_core::Algorithm;
 use rebate_core::algorithm::fixed::Layout;
 
 use super::life::Deed;
-use super::{Model, Portion, Proof, windows};
+use super::{Model, Note, Portion, Proof, windows};
 use crate::answer::{Answer, Failure, ShownRefund};
 
 /// What became of the refund of one portion.
@@ -23,7 +23,11 @@ impl Model {
             return Answer::Failed(Failure::Invalid);
         }
         let pairs = proof.portions.iter().zip(totals);
-        let returned: Vec<Returned> = pairs.map(|(portion, &total)| self.give_back(portion, total)).collect();
+        let refund = |(portion, &total): (&Portion, &u64)| {
+            self.look(&portion.place);
+            self.give_back(portion, total)
+        };
+        let returned: Vec<Returned> = pairs.map(refund).collect();
         let shown = |(at, returned): (usize, &Returned)| ShownRefund {
             given_back: returned.given_back,
             in_all: returned.in_all,
@@ -34,7 +38,7 @@ impl Model {
         for (portion, returned) in proof.portions.iter_mut().zip(&returned) {
             portion.given_back = returned.in_all;
         }
-        self.note_refunds(proof);
+        self.note_refunds(proof, false);
         Answer::Refunded(shown)
     }
 
@@ -57,7 +61,9 @@ impl Model {
 
     /// What a receipt knows of its refunds is noted with its idempotency key, which is free once every
     /// first part was given back whole.
-    pub(super) fn note_refunds(&mut self, proof: &Proof) {
+    /// A settlement ends the charge's reservation, unless that is over.
+    pub(super) fn note_refunds(&mut self, proof: &Proof, settled: bool) {
+        let now = self.now;
         let Some(key) = &proof.once else { return };
         let Some(note) = self.notes.get_mut(key) else { return };
         let identity = |portions: &[Portion]| portions.first().map(|first| (first.life, first.charge));
@@ -67,8 +73,18 @@ impl Model {
         for (noted, portion) in note.portions.iter_mut().zip(&proof.portions) {
             noted.given_back = noted.given_back.max(portion.given_back);
         }
+        if settled && note.is_in_force(now) {
+            note.reserved_until = None;
+        }
         if note.portions.iter().all(|noted| noted.given_back == noted.cost) {
             self.notes.remove(key);
         }
+    }
+}
+
+impl Note {
+    /// Whether its key still stands for its charge.
+    pub(super) fn is_in_force(&self, now: u64) -> bool {
+        now < self.expires_at && self.reserved_until.is_none_or(|end| now < end)
     }
 }

@@ -18,6 +18,7 @@ impl Model {
         if firsts.len() != costs.len() {
             return Answer::Failed(Failure::Invalid);
         }
+        firsts.iter().for_each(|first| self.look(&first.place));
         let home = firsts[0].place.clone();
         let receipt = (firsts[0].life, firsts[0].charge);
         self.forget_old(&home);
@@ -87,8 +88,11 @@ impl Model {
             settled.status = Some(self.status_after(at, &firsts[at]));
         }
         self.remember(&home, known, may_top_up, receipt, proof.charged_at, &added);
+        let identity = |portion: &Portion| (portion.life, portion.charge);
+        self.reservations
+            .retain(|reservation| firsts.iter().all(|first| identity(first) != identity(&reservation.portion)));
         proof.portions = firsts.into_iter().chain(added).collect();
-        self.note_refunds(proof);
+        self.note_refunds(proof, true);
         Answer::Settled(settled, proof.shown(Vec::new()))
     }
 

@@ -19,7 +19,7 @@ fn model(policy: &Policy) -> Model {
     model
 }
 
-fn peek(model: &Model, policy: &Policy) -> ShownStatus {
+fn peek(model: &mut Model, policy: &Policy) -> ShownStatus {
     match model.peek(&[line(policy, 1)]) {
         Answer::Peeked(statuses) => statuses[0].clone(),
         answer => panic!("{answer:?}"),
@@ -52,12 +52,12 @@ fn a_sliding_counter_as_published() {
     // 42 in the previous minute and 18 in this one, a quarter gone: 42 · 0.75 + 18 = 49.5.
     let policy = Policy::sliding(50, Duration::from_secs(60)).expect("in bounds");
     let mut model = model(&policy);
-    model.charge(&[line(&policy, 42)], None);
+    model.charge(&[line(&policy, 42)], None, None);
     model.set_clock(Timestamp::from_secs(60 + 15));
-    model.charge(&[line(&policy, 18)], None);
-    assert_eq!(peek(&model, &policy).remaining, 0);
+    model.charge(&[line(&policy, 18)], None, None);
+    assert_eq!(peek(&mut model, &policy).remaining, 0);
     model.set_clock(Timestamp::from_secs(60 + 30));
-    assert_eq!(peek(&model, &policy).remaining, 11);
+    assert_eq!(peek(&mut model, &policy).remaining, 11);
 }
 
 /// Whatever is refunded when, the model's bucket is never fuller than one that had never been charged the
@@ -71,7 +71,7 @@ fn never_over(policy: &Policy, steps: &[(u64, u8, u64)]) -> Result<(), TestCaseE
         now += wait;
         model.set_clock(Timestamp::from_micros(now));
         if what % 2 == 0 {
-            if let (_, Some(proof)) = model.charge(&[line(policy, amount)], None) {
+            if let (_, Some(proof)) = model.charge(&[line(policy, amount)], None, None) {
                 proofs.push((now, amount, 0, proof));
             }
         } else if !proofs.is_empty() {
@@ -91,7 +91,7 @@ fn never_over(policy: &Policy, steps: &[(u64, u8, u64)]) -> Result<(), TestCaseE
         }
         let missing = (&full_at.max(Ratio::whole(now)) - &Ratio::whole(now)).divided_by(&bucket::unit(limit));
         let scratch = (&Ratio::whole(policy.quota()) - &missing).floor();
-        let remaining = peek(&model, policy).remaining;
+        let remaining = peek(&mut model, policy).remaining;
         prop_assert!(scratch >= remaining.into(), "{remaining} remain, without the refunded units {scratch}");
     }
     Ok(())

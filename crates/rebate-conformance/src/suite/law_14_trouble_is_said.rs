@@ -34,7 +34,8 @@ pub fn a_bad_request_has_not_happened<H: Harness>(harness: &H, sample: &Sample) 
     let _ = scene.limiter.register(&limit);
     for (at, items) in bad.into_iter().enumerate() {
         for idempotency in [None, Some(Idempotency::new("request"))] {
-            let answer = scene.run(scene.limiter.store().charge(&ChargeRequest { items, idempotency }));
+            let answer =
+                scene.run(scene.limiter.store().charge(&ChargeRequest { idempotency, ..ChargeRequest::new(items) }));
             let error = answer.expect_err("a bad request");
             assert!(error.is_invalid() && !error.may_have_happened() && !error.is_retryable(), "{at}: {error:?}");
         }
@@ -152,7 +153,7 @@ pub fn a_dropped_charge_is_given_back<H: Harness>(harness: &H, sample: &Sample) 
     let _ = scene.take(&limit, "k", 1);
     let items = [Item::new(&limit, "k").cost(4)];
     for polls in [0, 1, 2, 3] {
-        match poll_and_drop(&scene, &ChargeRequest { items: &items, idempotency: None }, polls) {
+        match poll_and_drop(&scene, &ChargeRequest::new(&items), polls) {
             None => {}
             // The store was quick: its answer had a caller.
             Some(answer) => {
@@ -176,7 +177,7 @@ pub fn a_dropped_charge_with_a_key_is_found_again<H: Harness>(harness: &H, sampl
         let key = format!("dropped after {polls}");
         let items = [Item::new(&limit, &key).cost(4)];
         let idempotency = Idempotency::new("request");
-        let _ = poll_and_drop(&scene, &ChargeRequest { items: &items, idempotency: Some(idempotency) }, polls);
+        let _ = poll_and_drop(&scene, &ChargeRequest::new(&items).once(idempotency), polls);
         let retried = admitted(scene.once(&items, idempotency));
         assert!(retried.is_idempotent());
         for _ in 0..100 {

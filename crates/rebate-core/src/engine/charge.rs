@@ -1,17 +1,20 @@
 //! Charging: all items or none.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::count::{Held, Plan};
 use crate::decision::{Decision, Denial, Retry, Status};
-use crate::engine::{Counts, Note, Place, check_items, peek_at};
+use crate::engine::{Counts, Note, Place, check_items, look, peek_at};
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
 use crate::limit::{Identity, Limit, LimitIndex};
+use crate::marks::Units;
 use crate::policy::MAX_WINDOW;
 use crate::receipt::{IdempotencyNote, LimitRef, Part, Receipt};
+use crate::reserved::{Reservation, Reservations};
 use crate::store::{ChargeRequest, Idempotency, Item, Statuses};
 use crate::time::{Timestamp, micros};
 
@@ -60,11 +63,12 @@ pub fn charge(
 ) -> Result<Decision, Error> {
     check_items(request.items)?;
     let lines = sum(counts.identity(), request.items)?;
+    let reserved_until = request.reserved.map(|within| check_reserved(within, now)).transpose()?;
     if let Some(idempotency) = &request.idempotency {
         let scope = check_idempotency(idempotency, request.items)?;
         // A note that has run out is forgotten by having been taken.
         if let Some(note) = counts.take_note(scope.key, idempotency.key)
-            && now.as_micros() < note.expires_at
+            && note.is_in_force(now)
         {
             let replayed = replay(counts, &note, &lines, scope, idempotency, now);
             counts.put_note(scope.key, idempotency.key, Some(note));
@@ -80,7 +84,7 @@ pub fn charge(
         let parts: usize = taken.iter().map(|taken| part_bytes(taken.line.place.key)).sum();
         2 * (size_of::<Note>() + 64) + idempotency.key.len() + scope + parts
     });
-    let (parts, statuses) = apply(counts, taken, note_bytes, now)?;
+    let (parts, statuses) = apply(counts, taken, note_bytes, reserved_until, now)?;
     let mut receipt = Receipt::new(counts.identity().tag(), now, parts, statuses);
     if let Some(idempotency) = &request.idempotency {
         let scope = request.items[idempotency.scope].key;
@@ -88,6 +92,7 @@ pub fn charge(
             expires_at: now.as_micros() + micros(idempotency.lifetime),
             charged_at: now,
             parts: receipt.parts().iter().cloned().collect(),
+            reserved_until,
         };
         counts.put_note(scope, idempotency.key, Some(note));
         receipt.idempotency = Some(note_of(scope.into(), idempotency, false));
@@ -105,7 +110,7 @@ pub(super) fn take<'a>(
     lines
         .into_iter()
         .map(|line| {
-            let held = counts.take(line.place);
+            let held = look(counts, line.place, now);
             let verdict = Held::decide(held.as_ref(), line.limit, line.cost, now.as_micros(), random());
             Taken { line, held, verdict }
         })
@@ -128,16 +133,24 @@ pub(super) fn deny(counts: &mut impl Counts, taken: SmallVec<[Taken<'_>; 2]>, no
     Denial::new(statuses)
 }
 
-/// Charges every line that was found to fit; or, when there is no room for them and `further_bytes`,
-/// puts everything back.
+/// Charges every line that was found to fit, reserved until then if so; or, when there is no room for them and
+/// `further_bytes`, puts everything back.
 pub(super) fn apply(
     counts: &mut impl Counts,
     taken: SmallVec<[Taken<'_>; 2]>,
     further_bytes: usize,
+    reserved_until: Option<u64>,
     now: Timestamp,
 ) -> Result<(SmallVec<[Part; 1]>, Statuses), Error> {
     let places: SmallVec<[Place<'_>; 2]> = taken.iter().map(|taken| taken.line.place).collect();
-    let growth: usize = taken.iter().map(|taken| growth(taken.held.as_ref(), taken.line.limit)).sum();
+    let growth: usize = taken
+        .iter()
+        .map(|taken| {
+            let reserved = taken.held.as_ref().map(|held| &held.reserved);
+            let reserves = if reserved_until.is_some() { Reservations::growth(reserved) } else { 0 };
+            growth(taken.held.as_ref(), taken.line.limit) + reserves
+        })
+        .sum();
     let mut plans = SmallVec::<[(Line<'_>, Plan); 2]>::new();
     // Put back first: a store may count what it holds when it is asked for room.
     for Taken { line, held, verdict } in taken {
@@ -153,7 +166,14 @@ pub(super) fn apply(
     let mut statuses = Statuses::new();
     for (line, plan) in plans {
         let held = counts.take(line.place);
-        let (held, grant) = Held::charge(held, line.limit, plan);
+        let (mut held, grant) = Held::charge(held, line.limit, plan);
+        // Leases end by themselves.
+        if let Some(ends_at) = reserved_until
+            && !line.limit.policy().is_concurrency()
+        {
+            let units = Units { cost: line.cost, last: grant.last };
+            held.reserved.insert(Reservation { ends_at, instance: grant.instance, units });
+        }
         statuses.push(Held::peek(Some(&held), line.limit, now.as_micros()).of_item(line.item, None));
         counts.put(line.place, Some(held));
         parts.push(Part {
@@ -241,6 +261,19 @@ pub fn check_idempotency<'a>(idempotency: &Idempotency<'_>, items: &'a [Item<'a>
             items.len()
         ))
     })
+}
+
+/// The moment until which a charge is reserved, in microseconds since the epoch.
+///
+/// # Errors
+/// [`Error::is_invalid`] when the time is not one of those taken.
+pub fn check_reserved(within: Duration, now: Timestamp) -> Result<u64, Error> {
+    if micros(within) == 0 || within > MAX_WINDOW {
+        return Err(Error::invalid(format!(
+            "a charge reserved for {within:?}; from a microsecond to a century is taken"
+        )));
+    }
+    Ok(now.as_micros() + micros(within))
 }
 
 /// The receipt of the charge that `note` remembers, if it is the same charge, with the statuses of now.

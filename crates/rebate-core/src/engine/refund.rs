@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::algorithm::Returned;
 use crate::count::Held;
 use crate::decision::{PartRefund, Refund, Status};
-use crate::engine::{Counts, check_receipt, counts_place};
+use crate::engine::{Counts, check_receipt, counts_place, look};
 use crate::error::Error;
 use crate::receipt::{Part, Receipt};
 use crate::store::RefundRequest;
@@ -47,7 +47,7 @@ pub fn refund(counts: &mut impl Counts, request: &RefundRequest<'_>, now: Timest
 /// Gives back up to `total` of one part.
 pub(super) fn give_back(counts: &mut impl Counts, part: &Part, total: u64, now: Timestamp) -> Returned {
     let Some((_, place)) = counts_place(counts.identity(), part) else { return Returned::EXPIRED };
-    let Some(mut held) = counts.take(place) else { return Returned::EXPIRED };
+    let Some(mut held) = look(counts, place, now) else { return Returned::EXPIRED };
     let returned = held.refund(part.instance, part.units(), total, now.as_micros());
     counts.put(place, (!returned.closed).then_some(held));
     returned
@@ -57,7 +57,7 @@ pub(super) fn give_back(counts: &mut impl Counts, part: &Part, total: u64, now: 
 /// or not it is kept still, under the limit that the receipt names.
 pub(super) fn status_of_part(counts: &mut impl Counts, part: &Part, now: Timestamp) -> Option<Status> {
     let (named, place) = counts_place(counts.identity(), part)?;
-    let held = counts.take(place);
+    let held = look(counts, place, now);
     let live = held.as_ref().filter(|held| held.is_live(now.as_micros()));
     let status = Held::peek(live, live.map_or(&named, |held| &held.limit), now.as_micros());
     if held.is_some() {
@@ -68,7 +68,21 @@ pub(super) fn status_of_part(counts: &mut impl Counts, part: &Part, now: Timesta
 
 /// Notes in the idempotency key's memory what has been given back in all of each first part; once that
 /// is everything, the key is free again.
-pub(super) fn note_refunds(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item = u64>) {
+fn note_refunds(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item = u64>) {
+    note(counts, receipt, in_all, None);
+}
+
+/// The same for a settlement at `now`, by which the charge is reserved no more.
+pub(super) fn note_settlement(
+    counts: &mut impl Counts,
+    receipt: &Receipt,
+    in_all: impl Iterator<Item = u64>,
+    now: Timestamp,
+) {
+    note(counts, receipt, in_all, Some(now));
+}
+
+fn note(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item = u64>, settled_at: Option<Timestamp>) {
     let Some(idempotency) = &receipt.idempotency else { return };
     let scope = idempotency.scope.as_ref();
     let Some(mut note) = counts.take_note(scope, &idempotency.key) else { return };
@@ -79,6 +93,10 @@ pub(super) fn note_refunds(counts: &mut impl Counts, receipt: &Receipt, in_all: 
     if billed_this {
         for (part, in_all) in note.parts.iter_mut().zip(in_all) {
             part.refunded = part.refunded.max(in_all);
+        }
+        // A key that is free already stays free.
+        if settled_at.is_some_and(|now| note.is_in_force(now)) {
+            note.reserved_until = None;
         }
     }
     let freed = billed_this && note.parts.iter().all(|part| part.refunded >= part.cost);

@@ -5,8 +5,10 @@ use smallvec::SmallVec;
 use crate::REMEMBERED;
 use crate::decision::{PartSettled, Settled, Settlement, Shortfall};
 use crate::engine::charge::{Line, Lines, apply, deny, part_bytes, take};
-use crate::engine::refund::{give_back, note_refunds, status_of_part};
-use crate::engine::{Counts, MAX_ITEMS, Place, SETTLE_WITHIN, TopUp, TopUps, check_receipt, counts_place, peek_at};
+use crate::engine::refund::{give_back, note_settlement, status_of_part};
+use crate::engine::{
+    Counts, MAX_ITEMS, Place, SETTLE_WITHIN, TopUp, TopUps, check_receipt, counts_place, look, peek_at,
+};
 use crate::error::Error;
 use crate::limit::{Limit, LimitIndex};
 use crate::receipt::{Part, Receipt};
@@ -82,7 +84,10 @@ pub fn settle(
         None => remember(&mut top_ups, receipt, first, &added),
     }
     put_top_ups(counts, home, top_ups);
-    note_refunds(counts, receipt, originals.iter().map(|part| part.refunded));
+    for part in &originals {
+        end_reservation(counts, part, now);
+    }
+    note_settlement(counts, receipt, originals.iter().map(|part| part.refunded), now);
     let parts = originals.into_iter().chain(added).collect();
     Ok(SettleReply { settlement: Settlement::Settled(Settled { parts: settled }), parts })
 }
@@ -180,7 +185,7 @@ fn top_up(
     }
     let remembering =
         taken.iter().map(|taken| part_bytes(taken.line.place.key)).sum::<usize>() + 2 * size_of::<TopUp>();
-    let (parts, _) = apply(counts, taken, remembering, now)?;
+    let (parts, _) = apply(counts, taken, remembering, None, now)?;
     for (at, part) in items.into_iter().zip(parts) {
         settled[at].topped_up = part.cost;
         settled[at].shortfall = settled[at].shortfall.saturating_sub(part.cost);
@@ -214,6 +219,14 @@ fn give_back_excess(
         settled[at].status = status_of_part(counts, account.part, now).map(|status| status.of_item(at, None));
     }
     originals
+}
+
+/// What a settlement settled stands.
+fn end_reservation(counts: &mut impl Counts, part: &Part, now: Timestamp) {
+    let Some((_, place)) = counts_place(counts.identity(), part) else { return };
+    let Some(mut held) = look(counts, place, now) else { return };
+    held.reserved.settle(part.instance, part.units());
+    counts.put(place, Some(held));
 }
 
 /// Notes a receipt's first top-up; past the bound the oldest receipt is forgotten.

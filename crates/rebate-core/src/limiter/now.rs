@@ -1,7 +1,9 @@
 //! The limiter without futures, over stores that answer without waiting.
 
 use super::{Limiter, each, fall_back, first, first_parts, note_refund, note_settlement, whole};
-use crate::decision::{Decision, Refund, Renewal, Settlement, Shortfall, Status};
+use std::time::Duration;
+
+use crate::decision::{Decision, Lease, Refund, Renewal, Settlement, Shortfall, Status};
 use crate::error::Error;
 use crate::key::KeyRef;
 use crate::limit::Limit;
@@ -27,8 +29,7 @@ impl<S: SyncStore> Limiter<S> {
     /// As there.
     #[inline(always)]
     pub fn charge_all_now(&self, items: &[Item<'_>]) -> Result<Decision, Error> {
-        self.ready(items)?;
-        fall_back(items, self.shared.store.charge_now(&ChargeRequest { items, idempotency: None }))
+        self.charge_with_now(&ChargeRequest::new(items))
     }
 
     /// [`Limiter::charge_once`] without a future.
@@ -36,8 +37,25 @@ impl<S: SyncStore> Limiter<S> {
     /// # Errors
     /// As there.
     pub fn charge_once_now(&self, items: &[Item<'_>], idempotency: Idempotency<'_>) -> Result<Decision, Error> {
-        self.ready(items)?;
-        fall_back(items, self.shared.store.charge_now(&ChargeRequest { items, idempotency: Some(idempotency) }))
+        self.charge_with_now(&ChargeRequest::new(items).once(idempotency))
+    }
+
+    /// [`Limiter::reserve`] without a future.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reserve_now(&self, items: &[Item<'_>], within: Duration) -> Result<Decision, Error> {
+        self.charge_with_now(&ChargeRequest::new(items).reserved(within))
+    }
+
+    /// [`Limiter::charge_with`] without a future.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub fn charge_with_now(&self, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
+        self.ready(request.items)?;
+        fall_back(request.items, self.shared.store.charge_now(request))
     }
 
     /// [`Limiter::refund`] without a future.
@@ -135,5 +153,14 @@ impl<S: SyncStore> Limiter<S> {
     pub fn list_now(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
         self.enter(limit, false)?;
         self.shared.store.list_now(&ListRequest { limit, after, size: size.max(1) })
+    }
+    /// [`Limiter::leases`] without a future.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn leases_now<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Vec<Lease>, Error> {
+        let item = Item::new(limit, key);
+        self.ready(&[item])?;
+        self.shared.store.leases_now(limit, item.key)
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rebate_core::{
-    ChargeRequest, Decision, Error, IdempotencyNote, Identity, Item, Key, KeyRef, Limit, ListRequest, ManualClock,
-    Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
+    ChargeRequest, Decision, Error, IdempotencyNote, Identity, Item, Key, KeyRef, Lease, Limit, ListRequest,
+    ManualClock, Page, Receipt, Refund, RefundRequest, Renewal, SettleReply, SettleRequest, Statuses, Store,
 };
 use rebate_memory::MemoryStore;
 use tokio::sync::Semaphore;
@@ -97,6 +97,10 @@ impl Store for Later {
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
         self.store.list(request).await
+    }
+
+    async fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+        self.store.leases(limit, key).await
     }
 
     fn hand_back(&self, receipt: Receipt) {
