@@ -43,6 +43,8 @@ faults! {
     DecidesOnACopy => law_01_never_over::concurrent_units_admit_exactly_the_quota,
     /// Charges a unit where the cost is more.
     CountsCallsNotCosts => law_01_never_over::costs_add_up_to_the_quota,
+    /// Charges under the variant that a count was opened under.
+    KeepsTheFirstVariant => law_01_never_over::variants_in_turn_hold_their_quotas,
     /// Charges the items one by one, and keeps those before the one that was denied.
     KeepsWhatItTookBeforeADenial => law_02_all_or_nothing::a_denial_leaves_every_state,
     /// Charges the same limit and key named twice once.
@@ -57,6 +59,8 @@ faults! {
     ForgetsRefunds => law_04_each_unit_at_most_once::stale_copies_refund_nothing_more,
     /// Forgets which receipts it topped up.
     ForgetsTopUps => law_04_each_unit_at_most_once::a_top_up_repeated_charges_nothing,
+    /// Tops up under the variant that it met last.
+    TopsUpUnderTheLastVariant => law_04_each_unit_at_most_once::a_top_up_goes_by_the_variant_charged,
     /// Refunds no part when one has expired.
     BlocksOnAnExpiredPart => law_04_each_unit_at_most_once::an_expired_part_blocks_no_other,
     /// Refunds into whatever instance is there now.
@@ -89,6 +93,8 @@ faults! {
     HasWindowsOfItsOwn => law_09_one_meaning::windows_are_aligned_to_the_epoch,
     /// Reads a clock that shows every tenth second.
     ReadsACoarseClock => law_09_one_meaning::gcra_conforms_to_virtual_scheduling,
+    /// Opens a count anew when it is charged under another variant.
+    StartsAfreshUnderAVariant => law_09_one_meaning::a_variant_keeps_what_was_used,
     /// Joins the limit's name and the key with a colon.
     JoinsNamesWithColons => law_10_keys_do_not_meet::names_and_keys_do_not_run_together,
     /// Joins the group and the key.

@@ -86,6 +86,10 @@ impl BrokenStore {
         if self.is(Fault::DropsDuplicates) {
             items.dedup_by(|a, b| a.limit == b.limit && a.key == b.key);
         }
+        let opened_under = self.opened_under(&mut open, &items);
+        for (item, opened_under) in items.iter_mut().zip(&opened_under) {
+            item.limit = opened_under.as_ref().unwrap_or(item.limit);
+        }
         let request = ChargeRequest { items: &items, ..*request };
         match request.idempotency {
             Some(idempotency) if self.is(Fault::RemembersDenials) => {
@@ -110,6 +114,26 @@ impl BrokenStore {
             }
             _ => self.ask(&mut open, &request),
         }
+    }
+
+    /// Of each item whose count was last charged under another variant, that one, for the fault that goes by it.
+    fn opened_under(&self, open: &mut Open<'_>, items: &[Item<'_>]) -> Vec<Option<Limit>> {
+        let (keeps_it, starts_afresh) =
+            (self.is(Fault::KeepsTheFirstVariant), self.is(Fault::StartsAfreshUnderAVariant));
+        let opened_under = |item: &Item<'_>| {
+            let place = Place { name: self.identity.index_of(item.limit).name, key: item.key };
+            let place = open.place(place);
+            let held = open.book.counts.get(&place)?;
+            if held.limit == *item.limit || !held.limit.is_variant_of(item.limit) {
+                return None;
+            }
+            let limit = held.limit.clone();
+            if starts_afresh {
+                open.book.counts.remove(&place);
+            }
+            keeps_it.then_some(limit)
+        };
+        items.iter().map(opened_under).collect()
     }
 
     fn ask(&self, open: &mut Open<'_>, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
@@ -229,6 +253,19 @@ impl BrokenStore {
         Receipt::new(self.identity.tag(), receipt.charged_at(), parts.into_iter().collect(), Statuses::new())
     }
 
+    /// The receipt as it would be if it did not say which variant was charged.
+    fn without_variants(&self, receipt: &Receipt) -> Receipt {
+        let mut parts = receipt.parts().to_vec();
+        for part in &mut parts {
+            if let LimitRef::Index(number) = part.limit
+                && let Some(limit) = self.identity.limit(number)
+            {
+                part.limit = LimitRef::Name(limit.name().into());
+            }
+        }
+        Receipt::new(self.identity.tag(), receipt.charged_at(), parts.into_iter().collect(), Statuses::new())
+    }
+
     fn credit_outright(&self, open: &mut Open<'_>, part: &Part, given_back: u64, before: Option<Held>) {
         let Some((limit, place)) = self.place_of(part) else { return };
         let Algorithm::Bucket(bucket) = limit.policy().algorithm() else { return };
@@ -335,6 +372,10 @@ impl Store for BrokenStore {
         }
         let mut random = self.random(&mut open);
         let now = open.now;
+        if self.is(Fault::TopsUpUnderTheLastVariant) {
+            let receipt = self.without_variants(request.receipt);
+            return engine::settle(&mut open, &SettleRequest { receipt: &receipt, ..*request }, now, &mut random);
+        }
         engine::settle(&mut open, request, now, &mut random)
     }
 

@@ -228,3 +228,49 @@ pub fn a_lowered_quota_holds<H: Harness>(harness: &H, sample: &Sample) {
     let _ = scene.deny(&higher, "k", 3);
     let _ = scene.take(&higher, "k", 2);
 }
+
+/// Charged under two variants in turn, a key is admitted exactly what fits the one that it is charged under.
+pub fn variants_in_turn_hold_their_quotas<H: Harness>(harness: &H, sample: &Sample) {
+    let scene = Scene::new(harness);
+    let (free, pro) = sample.variants();
+    let mut dice = Dice(9);
+    let (mut kept, mut receipts) = (0, Vec::new());
+    for _ in 0..60 {
+        let limit = if dice.roll(2) == 0 { &free } else { &pro };
+        let cost = 1 + dice.roll(4);
+        match scene.charge(limit, "k", cost) {
+            Decision::Allowed(receipt) => {
+                kept += cost;
+                assert!(kept <= limit.policy().quota(), "{kept} under {limit}");
+                receipts.push(receipt);
+            }
+            _ => assert!(kept + cost > limit.policy().quota(), "{kept}, and {cost} denied under {limit}"),
+        }
+        if dice.roll(3) == 0 && !receipts.is_empty() {
+            let at = dice.roll(receipts.len() as u64) as usize;
+            kept -= scene.refund(&mut receipts[at], 1 + dice.roll(4)).given_back();
+        }
+        assert_eq!(scene.peek(&pro, "k").used(), kept);
+    }
+}
+
+/// Threads that charge single units under two variants at one clock reading are admitted the larger quota.
+pub fn variants_at_once_share_the_larger_quota<H: Harness>(harness: &H, sample: &Sample) {
+    let scene = Scene::new(harness);
+    let (free, pro) = sample.variants();
+    let admitted = [&free, &pro].map(|limit| (limit, AtomicU64::new(0)));
+    std::thread::scope(|threads| {
+        for thread in 0..4 {
+            let (scene, (limit, admitted)) = (&scene, &admitted[thread % 2]);
+            threads.spawn(move || {
+                for _ in 0..15 {
+                    let passed = scene.charge(limit, "k", 1).may_proceed();
+                    admitted.fetch_add(passed.into(), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    let [under_free, under_pro] = admitted.map(|(_, admitted)| admitted.into_inner());
+    assert!(under_free <= 10, "{under_free} under the smaller quota");
+    assert_eq!(under_free + under_pro, 25);
+}

@@ -156,3 +156,19 @@ pub fn one_name_is_one_limit<H: Harness>(harness: &H) {
     assert!(error.is_conflict() && !error.may_have_happened(), "{error:?}");
     assert_eq!(scene.remaining(&known, "k"), 9);
 }
+
+/// Two variants of a limit in one charge are a conflict too, for one key and for two, and nothing is taken.
+pub fn one_charge_names_one_variant<H: Harness>(harness: &H) {
+    let scene = Scene::new(harness);
+    let free = limit("name", "10/hour");
+    let pro = free.variant("20/hour").expect("only the quota differs");
+    let _ = scene.take(&free, "k", 1);
+    let _ = scene.take(&pro, "k", 1);
+    for (first, other, key) in [(&free, &pro, "k"), (&pro, &free, "k"), (&free, &pro, "other"), (&pro, &free, "other")]
+    {
+        let items = [Item::new(first, "k"), Item::new(other, key)];
+        let error = scene.run(scene.limiter.charge_all(&items)).expect_err("two variants");
+        assert!(error.is_conflict() && !error.may_have_happened(), "{error:?}");
+        assert_eq!((scene.peek(&pro, "k").used(), scene.peek(&pro, "other").used()), (2, 0));
+    }
+}

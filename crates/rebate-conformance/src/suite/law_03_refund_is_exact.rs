@@ -170,3 +170,21 @@ pub fn a_sliding_refund_reaches_its_own_bucket<H: Harness>(harness: &H) {
     // 2 · 1/2 + 3.
     assert_eq!(scene.remaining(&limit, "k"), 6);
 }
+
+/// What was charged under one variant is given back after the key was charged under another, up or down.
+pub fn what_one_variant_took_is_given_back_under_another<H: Harness>(harness: &H, sample: &Sample) {
+    let (free, pro) = sample.variants();
+    for (before, after) in [(&free, &pro), (&pro, &free)] {
+        let scene = Scene::new(harness);
+        let mut receipt = scene.take(before, "k", 6);
+        let mut copy = scene.copy(&receipt);
+        for key in ["k", "twin"] {
+            let _ = scene.take(after, key, 4);
+        }
+        assert_eq!(outcome(&scene.refund(&mut receipt, 5)), (5, 5, false));
+        let back = scene.refund(&mut copy, 6);
+        assert_eq!(outcome(&back), (1, 6, false));
+        assert_eq!(back.parts[0].status.map(|status| status.quota()), Some(after.policy().quota()));
+        scene.same_future(sample, after, "k", "twin");
+    }
+}

@@ -315,3 +315,28 @@ pub fn a_released_lease_is_gone<H: Harness>(harness: &H) {
     assert_eq!(renewal(&second), PartRenewal::Expired);
     let Decision::Allowed(_) = scene.charge(&limit, "k", 3) else { panic!("all places are free") };
 }
+
+/// A settlement tops up under the variant that was charged, from a token too, whichever one the store met last.
+pub fn a_top_up_goes_by_the_variant_charged<H: Harness>(harness: &H, sample: &Sample) {
+    let (free, pro) = sample.variants();
+    let scene = Scene::new(harness);
+    let mut receipt = scene.take(&pro, "k", 1);
+    let _ = scene.take(&free, "k", 1);
+    let mut copy = scene.copy(&receipt);
+    assert_eq!(scene.settled(&mut receipt, 15).parts[0].topped_up, 14);
+    assert_eq!(scene.settled(&mut copy, 20).parts[0].topped_up, 5);
+    assert_eq!(scene.settled(&mut receipt, 20).parts[0].topped_up, 0);
+    assert_eq!(scene.remaining(&pro, "k"), 4);
+
+    // And no more than that one has.
+    let scene = Scene::new(harness);
+    let mut receipt = scene.take(&free, "k", 1);
+    let _ = scene.take(&pro, "k", 1);
+    let mut copy = scene.copy(&receipt);
+    for receipt in [&mut receipt, &mut copy] {
+        assert!(scene.settle(receipt, 15, Shortfall::Refuse).settled().is_none());
+    }
+    let cut = scene.settle(&mut copy, 15, Shortfall::TakeWhatIsThere).settled().expect("never refused");
+    assert_eq!((cut.parts[0].topped_up, cut.parts[0].shortfall), (8, 6));
+    assert_eq!(scene.peek(&pro, "k").used(), 10);
+}

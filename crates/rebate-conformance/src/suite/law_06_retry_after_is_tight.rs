@@ -118,3 +118,19 @@ pub fn the_longest_wait_counts<H: Harness>(harness: &H, sample: &Sample) {
     scene.clock.set(start.saturating_add(wait));
     assert!(scene.ask(&items).may_proceed());
 }
+
+/// A key that used more than a smaller variant's quota waits under it until enough of that counts no more.
+pub fn the_wait_under_a_smaller_variant_is_tight<H: Harness>(harness: &H, sample: &Sample) {
+    let (free, pro) = sample.variants();
+    for cost in [1, 4, 10] {
+        let scene = Scene::new(harness);
+        let _ = scene.take(&pro, "k", 9);
+        scene.advance(sample.window / 7);
+        let _ = scene.take(&pro, "k", 8);
+        assert_eq!(scene.deny(&free, "k", 11).retry_after(), None);
+        assert!(assert_tight(&scene, &free, cost));
+        // Now that it was charged under the smaller one, the larger one has waits of its own.
+        let _ = scene.deny(&pro, "k", 26 - cost);
+        assert!(assert_tight(&scene, &pro, 25));
+    }
+}

@@ -131,3 +131,28 @@ pub fn the_largest_quota_is_exact<H: Harness>(harness: &H) {
     let _ = scene.deny(&limit, "k", 2);
     assert_eq!(scene.remaining(&limit, "k"), 1);
 }
+
+/// Peeks, lists, admissions and denials tell quota and remaining of the variant that they are asked under.
+pub fn each_variant_tells_its_own<H: Harness>(harness: &H, sample: &Sample) {
+    let scene = Scene::new(harness);
+    let (free, pro) = sample.variants();
+    let told = |status: &Status| (status.quota(), status.remaining());
+    let check = |free_has: u64, pro_has: u64| {
+        for (limit, wanted) in [(&free, (10, free_has)), (&pro, (25, pro_has))] {
+            assert_eq!(told(&scene.peek(limit, "k")), wanted);
+            let listed = scene.listed(limit);
+            assert_eq!(listed.iter().map(|(_, status)| told(status)).collect::<Vec<_>>(), [wanted]);
+            let denial = scene.deny(limit, "k", wanted.1 + 1);
+            assert_eq!(told(&denial.statuses()[0]), wanted);
+        }
+    };
+    let mut receipt = scene.take(&pro, "k", 14);
+    assert_eq!(told(&receipt.statuses()[0]), (25, 11));
+    check(0, 11);
+    let _ = scene.refund(&mut receipt, 8);
+    check(4, 19);
+    assert_eq!(told(&scene.take(&free, "k", 3).statuses()[0]), (10, 1));
+    check(1, 16);
+    assert_eq!(told(&scene.take(&pro, "k", 16).statuses()[0]), (25, 0));
+    check(0, 0);
+}

@@ -247,3 +247,18 @@ pub fn keys_may_be_any_bytes<H: Harness>(harness: &H) {
     }
     assert_eq!(scene.remaining(&limit, "k"), 1000 - 8);
 }
+
+/// A request sent again after its key came under another variant is a replay still.
+pub fn a_replay_is_one_under_another_variant<H: Harness>(harness: &H, sample: &Sample) {
+    let scene = Scene::new(harness);
+    let (free, pro) = sample.variants();
+    let ask = |limit| admitted(scene.once(&[Item::new(limit, "k").cost(4)], Idempotency::new("request")));
+    let first = ask(&free);
+    let _ = scene.take(&pro, "k", 8);
+    for limit in [&pro, &free] {
+        let replay = ask(limit);
+        assert_eq!((replay.is_replay(), parts(&replay)), (true, parts(&first)));
+        assert_eq!(replay.statuses()[0].quota(), limit.policy().quota());
+    }
+    assert_eq!(scene.peek(&pro, "k").used(), 12);
+}

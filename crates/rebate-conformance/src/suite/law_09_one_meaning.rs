@@ -228,3 +228,52 @@ pub fn another_rate_keeps_missing_tokens<H: Harness>(harness: &H) {
     assert_eq!((back.given_back(), back.any_expired()), (0, true));
     assert_eq!(scene.remaining(&faster, "k"), 3);
 }
+
+/// A key that comes under another variant keeps what it has used, in units: up, down below that, and up again.
+pub fn a_variant_keeps_what_was_used<H: Harness>(harness: &H, sample: &Sample) {
+    let scene = Scene::new(harness);
+    let (free, pro) = sample.variants();
+    let _ = scene.take(&free, "k", 8);
+    assert_eq!(scene.remaining(&pro, "k"), 17);
+    let mut receipt = scene.take(&pro, "k", 9);
+    assert_eq!(scene.remaining(&free, "k"), 0);
+    let _ = scene.deny(&free, "k", 1);
+    assert_eq!(scene.remaining(&pro, "k"), 8);
+    // Once it is below the smaller quota again it goes on under that one.
+    let _ = scene.refund(&mut receipt, 9);
+    let _ = scene.take(&free, "k", 2);
+    let _ = scene.deny(&free, "k", 1);
+    let _ = scene.take(&pro, "k", 15);
+    let _ = scene.deny(&pro, "k", 1);
+    // Other keys are under either, in turn.
+    let _ = scene.take(&free, "other", 10);
+    let _ = scene.take(&pro, "third", 25);
+    scene.advance(sample.long());
+    let _ = scene.take(&free, "k", 10);
+    let _ = scene.deny(&free, "k", 1);
+}
+
+/// A bucket that comes under a variant of another rate keeps its missing tokens with the first charge under it; until
+/// then, however it is looked at, it fills as it did.
+pub fn a_variants_rate_keeps_missing_tokens<H: Harness>(harness: &H) {
+    let scene = Scene::new(harness);
+    let free = limit("bucket", "10/minute burst 10");
+    let pro = free.variant("20/minute burst 20").expect("only rate and burst differ");
+    let mut receipt = scene.take(&free, "k", 8);
+    scene.advance(seconds(12));
+    // 8 less 2 refilled are missing, 6 s each.
+    let looked = scene.peek(&pro, "k");
+    assert_eq!((looked.quota(), looked.remaining(), looked.reset_after()), (20, 14, seconds(36)));
+    let _ = scene.deny(&pro, "k", 15);
+    scene.advance(seconds(6));
+    assert_eq!((scene.remaining(&free, "k"), scene.remaining(&pro, "k")), (5, 15));
+    let charged = scene.take(&pro, "k", 1).statuses()[0];
+    // 6 are missing, 3 s each.
+    assert_eq!((charged.remaining(), charged.reset_after()), (14, seconds(18)));
+    scene.advance(seconds(6));
+    let charged = scene.take(&free, "k", 1).statuses()[0];
+    // 6 less 2 refilled and 1 more are missing, 6 s each again.
+    assert_eq!((charged.remaining(), charged.reset_after()), (5, seconds(30)));
+    let back = scene.refund(&mut receipt, 8);
+    assert_eq!((back.given_back(), back.any_expired()), (0, true));
+}

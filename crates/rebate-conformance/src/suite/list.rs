@@ -18,6 +18,8 @@ macro_rules! __cases {
                 one a_slow_rate_polled_often_is_kept;
                 one a_fast_rate_is_kept;
                 each a_lowered_quota_holds;
+                each variants_in_turn_hold_their_quotas;
+                each variants_at_once_share_the_larger_quota;
             }
             law_02_all_or_nothing {
                 each every_item_is_taken;
@@ -29,6 +31,7 @@ macro_rules! __cases {
                 one across_groups_all_or_an_error;
                 each opposite_orders_agree;
                 one one_name_is_one_limit;
+                one one_charge_names_one_variant;
             }
             law_03_refund_is_exact {
                 each at_once_it_is_as_if_neither_had_happened;
@@ -41,6 +44,7 @@ macro_rules! __cases {
                 one a_buckets_refunds_know_each_other;
                 one a_from_first_window_closes_when_empty;
                 one a_sliding_refund_reaches_its_own_bucket;
+                each what_one_variant_took_is_given_back_under_another;
             }
             law_04_each_unit_at_most_once {
                 each repeats_change_nothing;
@@ -60,6 +64,7 @@ macro_rules! __cases {
                 one after_a_day_nothing_is_topped_up;
                 one a_top_up_is_charged_now;
                 one a_released_lease_is_gone;
+                each a_top_up_goes_by_the_variant_charged;
             }
             law_05_never_across_windows {
                 each a_later_window_gets_nothing;
@@ -81,6 +86,7 @@ macro_rules! __cases {
                 each above_the_quota_is_never;
                 each the_reset_is_tight;
                 each the_longest_wait_counts;
+                each the_wait_under_a_smaller_variant_is_tight;
             }
             law_07_remaining_is_true {
                 each remaining_is_what_fits;
@@ -88,6 +94,7 @@ macro_rules! __cases {
                 each each_limit_tells_its_own;
                 each a_list_tells_the_same;
                 one the_largest_quota_is_exact;
+                each each_variant_tells_its_own;
             }
             law_08_billed_once {
                 each a_replay_is_not_billed;
@@ -102,6 +109,7 @@ macro_rules! __cases {
                 each a_reset_leaves_the_key;
                 each a_settlement_to_nothing_frees_the_key;
                 one keys_may_be_any_bytes;
+                each a_replay_is_one_under_another_variant;
             }
             law_09_one_meaning {
                 one windows_are_aligned_to_the_epoch;
@@ -116,6 +124,8 @@ macro_rules! __cases {
                 one the_day_of_the_header_draft;
                 each another_quota_keeps_what_was_used;
                 one another_rate_keeps_missing_tokens;
+                each a_variant_keeps_what_was_used;
+                one a_variants_rate_keeps_missing_tokens;
             }
             law_10_keys_do_not_meet {
                 one bytes_are_only_bytes;

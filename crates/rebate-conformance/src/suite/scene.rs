@@ -58,6 +58,14 @@ impl Sample {
         Limit::of(self.name, policy).expect("a good name")
     }
 
+    /// Its limit, and a variant of it with a quota of 25.
+    pub(crate) fn variants(&self) -> (Limit, Limit) {
+        let free = self.limit();
+        let policy = self.policy().with_quota(25).expect("a sample has room for another quota");
+        let pro = free.variant(&policy.to_string()).expect("only the quota differs");
+        (free, pro)
+    }
+
     /// So much later nothing charged now counts any more, in any algorithm.
     pub(crate) fn long(&self) -> Duration {
         3 * self.policy().longest()
