@@ -248,7 +248,8 @@ pub struct Identity {
     tag: u64,
     /// Every limit ever met, by its number; read without a lock.
     limits: Limits,
-    by_name: RwLock<HashMap<Box<str>, Met>>,
+    /// The latest last.
+    by_name: RwLock<HashMap<Box<str>, Vec<Met>>>,
 }
 
 impl Identity {
@@ -298,7 +299,7 @@ impl Identity {
     /// The limit last entered under a name, and its place.
     pub fn by_name(&self, name: &str) -> Option<(Limit, LimitIndex)> {
         let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.limits.at(by_name.get(name)?.last()?.0).cloned()
+        self.limits.at(by_name.get(name)?.last()?.number).cloned()
     }
 
     /// The limit by which more is charged to what a receipt's part was charged to: the one last entered under its
@@ -315,9 +316,9 @@ impl Identity {
         let own = self.limit(number)?;
         let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let known = by_name.get(own.name())?;
-        let (_, own) = known.iter().find(|(other, _)| *other == number)?;
-        let has_others = known.iter().any(|(other, limit)| *other != number && limit.is_variant_of(own));
-        has_others.then(|| mark_of(own))
+        let own = known.iter().find(|met| met.number == number)?;
+        let has_others = known.iter().any(|met| met.number != number && met.is_beside(own));
+        has_others.then(|| mark_of(&own.limit))
     }
 
     /// The limit that a token names: the variant of that mark, else the one last entered.
@@ -330,41 +331,56 @@ impl Identity {
         let by_name = self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let known = by_name.get(name)?;
         let last = known.last()?;
-        let found = known.iter().find(|(number, limit)| is_so(*number, limit) && limit.is_variant_of(&last.1));
-        self.limits.at(found.unwrap_or(last).0).cloned()
+        let found = known.iter().find(|met| is_so(met.number, &met.limit) && met.is_beside(last));
+        self.limits.at(found.unwrap_or(last).number).cloned()
     }
 
     /// Enters `limit`, or finds it again.
     #[cold]
     pub(crate) fn enter(&self, limit: &Limit) -> LimitIndex {
         let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let numbers = by_name.entry(limit.name().into()).or_default();
-        let known = numbers.iter().position(|(_, known)| known == limit);
-        let index = match known.and_then(|at| Some((at, self.index(numbers[at].0)?))) {
+        let met = by_name.entry(limit.name().into()).or_default();
+        let time = met.last().map_or(0, |last| {
+            let goes_on = |met: &Met| met.time == last.time && (met.limit == *limit || met.limit.is_variant_of(limit));
+            if met.iter().any(goes_on) { last.time } else { last.time + 1 }
+        });
+        let known = met.iter().position(|met| met.limit == *limit);
+        let index = match known.and_then(|at| Some((at, self.index(met[at].number)?))) {
             Some((at, index)) => {
                 // It is the one last entered again.
-                let (number, _) = numbers.remove(at);
-                numbers.push((number, limit.clone()));
+                met.remove(at);
                 index
             }
             None => {
                 let number = self.limits.len();
-                let name = numbers.iter().map(|(number, _)| *number).min().unwrap_or(number);
+                let name = met.iter().map(|met| met.number).min().unwrap_or(number);
                 let index = LimitIndex { limit: number, name };
                 self.limits.push((limit.clone(), index));
-                numbers.push((number, limit.clone()));
                 index
             }
         };
+        met.push(Met { number: index.limit, limit: limit.clone(), time });
         drop(by_name);
         limit.settle_home(Home { store: self.tag, index });
         index
     }
 }
 
-/// The limits met under a name and their numbers, the latest last, each as it was last entered: limits that are the same
-/// by name and policy share a number, and may be of different families in turn.
-type Met = Vec<(u32, Limit)>;
+/// A limit met under a name, as it was last entered: limits that are the same by name and policy share a number, and may
+/// be of different families in turn.
+struct Met {
+    number: u32,
+    limit: Limit,
+    /// Of the times that the name stood for something else, which one: limits that are the same as one of that time, or
+    /// a variant of it, go on with it, however often they are made.
+    time: u32,
+}
+
+impl Met {
+    fn is_beside(&self, other: &Met) -> bool {
+        self.time == other.time || self.limit.is_variant_of(&other.limit)
+    }
+}
 
 /// Some places of a list, each filled once.
 type Segment = Box<[OnceLock<(Limit, LimitIndex)>]>;

@@ -344,3 +344,23 @@ fn a_token_names_the_variant_that_was_charged() {
     // One without variants says nothing of them, and is read all the same.
     assert_eq!(limiter.refund_now(&mut limiter.receipt(&alone).unwrap()).unwrap().given_back(), 1);
 }
+
+#[test]
+fn variants_made_for_each_request_are_topped_up_as_they_were_charged() {
+    let (limiter, _) = limiter();
+    let made = || {
+        let free = Limit::new("daily", "2/day").unwrap();
+        let pro = free.variant("20/day").unwrap();
+        (free, pro)
+    };
+    let (free, pro) = made();
+    limiter.register(&free).unwrap();
+    limiter.register(&pro).unwrap();
+    let mut receipt = allowed(limiter.charge_now(&made().1, "k"));
+    let _other = allowed(limiter.charge_now(&made().0, "other"));
+    let mut copy = limiter.receipt(&limiter.token(&receipt).unwrap()).unwrap();
+    let settled = limiter.settle_now(&mut receipt, 10, Shortfall::Refuse).unwrap().settled().expect("pro has room");
+    assert_eq!(settled.parts[0].topped_up, 9);
+    let settled = limiter.settle_now(&mut copy, 15, Shortfall::Refuse).unwrap().settled().expect("pro has room");
+    assert_eq!(settled.parts[0].topped_up, 5);
+}

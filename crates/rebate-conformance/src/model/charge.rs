@@ -66,8 +66,13 @@ impl Model {
             return (Answer::Failed(Failure::Conflict), None);
         }
         sums.iter().for_each(|sum| self.look(&sum.place));
-        let proof =
-            Proof { portions: note.portions.clone(), charged_at: note.charged_at, once: Some(key), replay: true };
+        // It names the limits that it was asked for with.
+        let named = |portion: &Portion| match sums.iter().find(|sum| sum.place == portion.place) {
+            Some(sum) => Portion { policy: sum.policy.clone(), ..portion.clone() },
+            None => portion.clone(),
+        };
+        let portions = note.portions.iter().map(named).collect();
+        let proof = Proof { portions, charged_at: note.charged_at, once: Some(key), replay: true };
         (Answer::Allowed(proof.shown(self.statuses(sums))), Some(proof))
     }
 

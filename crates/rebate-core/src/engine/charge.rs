@@ -290,21 +290,28 @@ fn replay(
         LimitRef::Index(index) => identity.index(*index).map(|index| index.name),
         LimitRef::Name(name) => identity.by_name(name).map(|(_, index)| index.name),
     };
-    let same = |line: &Line<'_>| {
-        let charged = |part: &&Part| name(part) == Some(line.place.name) && part.key.as_ref() == line.place.key;
-        note.parts.iter().find(charged).is_some_and(|part| part.cost == line.cost)
-    };
+    let is_of =
+        |part: &Part, line: &Line<'_>| name(part) == Some(line.place.name) && part.key.as_ref() == line.place.key;
+    let same =
+        |line: &Line<'_>| note.parts.iter().find(|part| is_of(part, line)).is_some_and(|part| part.cost == line.cost);
     if note.parts.len() != lines.len() || !lines.iter().all(same) {
         return Err(Error::conflict(
             "the idempotency key has billed a charge of other limits, keys or costs; use a new one",
         ));
+    }
+    let mut parts = note.parts.clone();
+    for part in &mut parts {
+        // The variant that it is asked for under may be another than was charged: a store need not keep which one was.
+        if let Some(line) = lines.iter().find(|line| is_of(part, line)) {
+            part.limit = LimitRef::Index(line.index.limit);
+        }
     }
     let tag = identity.tag();
     let mut statuses = Statuses::new();
     for line in lines {
         statuses.push(peek_at(counts, line.place, line.limit, now).of_item(line.item, None));
     }
-    let mut receipt = Receipt::new(tag, note.charged_at, note.parts.clone(), statuses);
+    let mut receipt = Receipt::new(tag, note.charged_at, parts, statuses);
     receipt.idempotency = Some(note_of(scope.key.into(), idempotency, true));
     Ok(receipt)
 }
