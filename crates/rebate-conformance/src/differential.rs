@@ -87,11 +87,11 @@ pub fn run_sequence<H: Harness>(harness: &H, operations: &[Operation]) -> Result
     Ok(())
 }
 
-/// A limit under its name, and what its name stood for before.
+/// What a limit's name stands for, and stood for before: a limit, and its variants behind it.
 struct Named {
     policies: Vec<Policy>,
-    current: Limit,
-    before: Limit,
+    current: Vec<Limit>,
+    before: Vec<Limit>,
 }
 
 struct Run<'a, H: Harness> {
@@ -112,15 +112,14 @@ impl<'a, H: Harness> Run<'a, H> {
     fn new(harness: &'a H) -> Self {
         let clock = ManualClock::at(Timestamp::EPOCH);
         let limiter = Limiter::new(harness.store(&clock));
-        let mut model = Model::new();
-        let limits = limits().into_iter().map(|(name, policies)| {
-            let limit = Limit::of(name, policies[0].clone()).expect("a good name");
-            limiter.replace(&limit);
-            model.enter(name, &policies[0]);
-            Named { policies, current: limit.clone(), before: limit }
-        });
-        let limits = limits.collect();
-        Run { harness, clock, limiter, model, limits, receipts: Vec::new(), told: 0 }
+        let named = |(name, policies): (&str, Vec<Policy>)| {
+            let current = family(name, &policies, 0);
+            Named { policies, before: current.clone(), current }
+        };
+        let limits = limits().into_iter().map(named).collect();
+        let mut run = Run { harness, clock, limiter, model: Model::new(), limits, receipts: Vec::new(), told: 0 };
+        (0..run.limits.len()).for_each(|at| run.enter(at));
+        run
     }
 
     /// # Errors
@@ -151,6 +150,7 @@ impl<'a, H: Harness> Run<'a, H> {
             scope: usize::from(bearing.scope),
             lifetime: bearing.lifetime,
         });
+        self.meet_again(billed);
         let decision = self.ask(billed, once.as_ref(), reserved);
         if decision.as_ref().is_err_and(|error| self.may_refuse(billed, error)) {
             return self.charge(&of_one_group(billed), bearing, reserved);
@@ -246,6 +246,7 @@ impl<'a, H: Harness> Run<'a, H> {
 
     fn peek(&mut self, billed: &[Billed]) -> Result<(), Pair> {
         let lines: Vec<Line> = billed.iter().map(|billed| self.line(billed)).collect();
+        self.meet_again(billed);
         let model = if self.any_replaced(billed) { Answer::Failed(Failure::Conflict) } else { self.model.peek(&lines) };
         let items: Vec<Item<'_>> = billed.iter().map(|billed| self.item(billed)).collect();
         let store = match self.harness.block_on(self.limiter.peek_all(&items)) {
@@ -257,7 +258,7 @@ impl<'a, H: Harness> Run<'a, H> {
     }
 
     fn reset(&mut self, limit: u8, key: u8) -> Result<(), Pair> {
-        let limit = self.named(limit).current.clone();
+        let limit = self.named(limit).current[0].clone();
         let model = self.model.reset(limit.name(), &who(key));
         let store = match self.harness.block_on(self.limiter.reset(&limit, key_of(key))) {
             Ok(was_there) => Answer::Reset(was_there),
@@ -267,7 +268,7 @@ impl<'a, H: Harness> Run<'a, H> {
     }
 
     fn list(&mut self, limit: u8) -> Result<(), Pair> {
-        let limit = self.named(limit).current.clone();
+        let limit = self.named(limit).current[0].clone();
         let model = self.model.list(limit.name(), limit.policy());
         let store = self.harness.block_on(async {
             let (mut keys, mut after): (Vec<(Who, ShownStatus)>, _) = (Vec::new(), None);
@@ -292,7 +293,7 @@ impl<'a, H: Harness> Run<'a, H> {
     }
 
     fn leases(&mut self, limit: u8, key: u8, keep: bool) -> Result<(), Pair> {
-        let limit = self.named(limit).current.clone();
+        let limit = self.named(limit).current[0].clone();
         let (model, proofs) = self.model.leases(limit.name(), limit.policy(), &who(key));
         let leases = self.harness.block_on(self.limiter.leases(&limit, key_of(key)));
         let store = match &leases {
@@ -310,12 +311,32 @@ impl<'a, H: Harness> Run<'a, H> {
     fn replace(&mut self, limit: u8, policy: u8) -> Result<(), Pair> {
         let at = usize::from(limit) % self.limits.len();
         let named = &mut self.limits[at];
-        let policy = &named.policies[usize::from(policy) % named.policies.len()];
-        let new = Limit::of(named.current.name(), policy.clone()).expect("a good name");
-        self.limiter.replace(&new);
-        self.model.enter(new.name(), policy);
+        let new = family(named.current[0].name(), &named.policies, usize::from(policy) % named.policies.len());
         named.before = std::mem::replace(&mut named.current, new);
+        self.enter(at);
         Ok(())
+    }
+
+    /// Lets a name stand for its current limit and the variants of that.
+    fn enter(&mut self, at: usize) {
+        let current = &self.limits[at].current;
+        self.limiter.replace(&current[0]);
+        // The limit itself is the one last entered.
+        for limit in current.iter().skip(1).chain(&current[..1]) {
+            self.limiter.register(limit).expect("variants are no conflict");
+        }
+        let policies: Vec<Policy> = current.iter().map(|limit| limit.policy().clone()).collect();
+        self.model.enter(current[0].name(), &policies);
+    }
+
+    /// A limit that was replaced by one of the same policy is that one, and its variants are those: that the store
+    /// meets it again changes nothing.
+    fn meet_again(&self, billed: &[Billed]) {
+        for billed in billed.iter().filter(|billed| billed.stale && !self.is_replaced(billed)) {
+            for limit in [self.limit(billed), &self.named(billed.limit).current[0]] {
+                self.limiter.register(limit).expect("the same limit is no conflict");
+            }
+        }
     }
 
     fn move_clock(&mut self, to: Move) -> Result<(), Pair> {
@@ -338,7 +359,7 @@ impl<'a, H: Harness> Run<'a, H> {
     fn refund_many(&mut self, limit: u8, key: u8, times: u16, cost: u8) -> Result<(), Pair> {
         for time in 0..times {
             let before = self.receipts.len();
-            self.charge(&[Billed { limit, stale: false, key, cost: cost.into() }], None, None)?;
+            self.charge(&[Billed { limit, variant: 0, stale: false, key, cost: cost.into() }], None, None)?;
             if self.receipts.len() > before && time % 2 == 0 {
                 self.refund(Some(before), &[u64::from(cost).saturating_sub(1).max(1)])?;
             }
@@ -349,7 +370,7 @@ impl<'a, H: Harness> Run<'a, H> {
     fn settle_many(&mut self, limit: u8, key: u8, times: u16) -> Result<(), Pair> {
         for _ in 0..times {
             let before = self.receipts.len();
-            self.charge(&[Billed { limit, stale: false, key, cost: 1 }], None, None)?;
+            self.charge(&[Billed { limit, variant: 0, stale: false, key, cost: 1 }], None, None)?;
             if self.receipts.len() > before {
                 self.settle(Some(before), &[2], false)?;
             }
@@ -385,12 +406,17 @@ impl<'a, H: Harness> Run<'a, H> {
     /// Whether an item's handle is of a limit that was replaced by another: a limiter takes none, and
     /// nothing reaches the store.
     fn any_replaced(&self, billed: &[Billed]) -> bool {
-        billed.iter().any(|billed| billed.stale && self.limit(billed) != &self.named(billed.limit).current)
+        billed.iter().any(|billed| self.is_replaced(billed))
+    }
+
+    fn is_replaced(&self, billed: &Billed) -> bool {
+        billed.stale && !self.named(billed.limit).current.contains(self.limit(billed))
     }
 
     fn limit(&self, billed: &Billed) -> &Limit {
         let named = self.named(billed.limit);
-        if billed.stale { &named.before } else { &named.current }
+        let family = if billed.stale { &named.before } else { &named.current };
+        &family[usize::from(billed.variant) % family.len()]
     }
 
     fn line(&self, billed: &Billed) -> Line {
@@ -401,6 +427,14 @@ impl<'a, H: Harness> Run<'a, H> {
     fn item(&self, billed: &Billed) -> Item<'_> {
         Item::new(self.limit(billed), key_of(billed.key)).cost(billed.cost)
     }
+}
+
+/// The limit of the policy at `first`, and its variants: every other policy that a count goes on under.
+fn family(name: &str, policies: &[Policy], first: usize) -> Vec<Limit> {
+    let limit = Limit::of(name, policies[first].clone()).expect("a good name");
+    let others = policies.iter().filter(|policy| **policy != policies[first]);
+    let variants: Vec<Limit> = others.filter_map(|policy| limit.variant(&policy.to_string()).ok()).collect();
+    std::iter::once(limit).chain(variants).collect()
 }
 
 fn who(number: u8) -> Who {

@@ -108,7 +108,9 @@ pub enum Operation {
 pub struct Billed {
     /// The limit.
     pub limit: u8,
-    /// Whether the policy is meant that the name stood for before it was last replaced.
+    /// Which of its variants, those that its other policies can be; 0 is the one that its name was made to stand for.
+    pub variant: u8,
+    /// Whether the limit is meant that the name stood for before it was last replaced.
     pub stale: bool,
     /// The key.
     pub key: u8,
@@ -343,6 +345,14 @@ impl Record {
         self.keys[usize::from(self.bytes[at] / 64) % self.keys.len()]
     }
 
+    /// Of an item's cost, which is drawn from its byte too: every fifth is another variant.
+    fn variant(&self, at: usize) -> u8 {
+        match self.bytes[at] / 7 {
+            byte if byte % 5 == 4 => 1 + byte / 5 % 3,
+            _ => 0,
+        }
+    }
+
     fn cost(&self, at: usize) -> u64 {
         match self.bytes[at] {
             byte @ 0..=239 => u64::from(byte % 7 + 1),
@@ -402,6 +412,7 @@ impl Record {
         };
         let item = |at: usize| Billed {
             limit: self.limit(at),
+            variant: self.variant(at + 1),
             stale: self.bytes[at] / 3 % 21 == 20,
             key: self.key(at),
             cost: self.cost(at + 1),

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use rebate_conformance::broken::{BrokenHarness, Fault};
 use rebate_conformance::suite::{CASES, Case, cases};
+use rebate_conformance::{run_sequence, sequences};
 
 mod right {
     use super::BrokenHarness;
@@ -49,4 +52,24 @@ fn every_law_has_a_broken_store() {
     let broken: BTreeSet<_> = Fault::ALL.iter().map(|fault| fault.killed_by().0).collect();
     assert_eq!(laws, broken);
     assert_eq!(laws.len(), 14);
+}
+
+/// Random sequences move keys between variants, settle and send again what was charged before.
+#[test]
+fn the_differential_test_finds_what_is_wrong_with_variants() {
+    use Fault::{KeepsTheFirstVariant, StartsAfreshUnderAVariant, TopsUpUnderTheLastVariant};
+    let mut random = TestRunner::deterministic();
+    let mut left = vec![KeepsTheFirstVariant, StartsAfreshUnderAVariant, TopsUpUnderTheLastVariant];
+    for _ in 0..2000 {
+        let sequence = sequences(60).new_tree(&mut random).expect("any bytes are a sequence").current();
+        let before = left.len();
+        left.retain(|&fault| run_sequence(&BrokenHarness(Some(fault)), &sequence).is_ok());
+        if left.len() < before {
+            run_sequence(&BrokenHarness(None), &sequence).expect("the fault is what differs");
+        }
+        if left.is_empty() {
+            return;
+        }
+    }
+    panic!("these answered every sequence as the model does: {left:?}");
 }

@@ -151,6 +151,10 @@ impl Harness for BrokenHarness {
         Some(BrokenStore::new(self.0, clock, bytes))
     }
 
+    fn forgets_expired(&self) -> bool {
+        true
+    }
+
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {

@@ -37,8 +37,8 @@ pub struct Model {
     top_ups: HashMap<Place, TopUps>,
     /// In the order of the charges.
     reservations: Vec<Reservation>,
-    /// What each limit's name stands for.
-    entered: HashMap<String, Policy>,
+    /// What each limit's name stands for: the policies of a limit and its variants.
+    entered: HashMap<String, Vec<Policy>>,
 }
 
 /// One limit, key and cost of a charge.
@@ -133,9 +133,9 @@ impl Model {
         self.now = now.as_micros();
     }
 
-    /// A limit's name stands for `policy` from here on.
-    pub fn enter(&mut self, name: &str, policy: &Policy) {
-        self.entered.insert(name.to_owned(), policy.clone());
+    /// A limit's name stands for the first of `policies` from here on, and for its variants, the others.
+    pub fn enter(&mut self, name: &str, policies: &[Policy]) {
+        self.entered.insert(name.to_owned(), policies.to_vec());
     }
 
     /// The status of each line; the costs do not matter.
@@ -236,11 +236,18 @@ impl Model {
     pub fn copy(&self, proof: &Proof) -> Proof {
         let mut copy = proof.clone();
         for portion in &mut copy.portions {
-            if let Some(policy) = self.entered.get(&portion.place.0) {
-                portion.policy = policy.clone();
-            }
+            portion.policy = self.named(portion).clone();
         }
         copy
+    }
+
+    /// What the limit of a portion is called by: the variant that was charged while its name stands for it, else the
+    /// limit that the name was made to stand for.
+    fn named<'a>(&'a self, portion: &'a Portion) -> &'a Policy {
+        match self.entered.get(&portion.place.0) {
+            Some(policies) if !policies.contains(&portion.policy) => &policies[0],
+            _ => &portion.policy,
+        }
     }
 
     fn renew_portion(&mut self, portion: &Portion) -> PartRenewal {

@@ -45,7 +45,7 @@ impl Model {
         let mut sums: Vec<Sum> = Vec::new();
         for (at, first) in firsts.iter().enumerate() {
             let missing = costs[at].saturating_sub(charged[at]);
-            let policy = self.entered[&first.place.0].clone();
+            let policy = self.named(first).clone();
             let there = self.status(&first.place, &policy).remaining;
             let topped_up = match shortfall {
                 _ if !may_top_up => 0,

@@ -15,7 +15,7 @@ fn line(policy: &Policy, cost: u64) -> Line {
 
 fn model(policy: &Policy) -> Model {
     let mut model = Model::new();
-    model.enter("limit", policy);
+    model.enter("limit", std::slice::from_ref(policy));
     model
 }
 
