@@ -61,15 +61,18 @@ local function time_behind(tat, burst, unit_parts, denominator, now)
     return start
 end
 
-local function charge_bucket(key, item, now, given)
+local function charge_bucket(key, item, now, given, held)
     local shape, burst, cost, unit_parts, denominator, span, span_fraction = unpack('<ddddddd', item)
     cost = given or cost
-    local old = call('GET', key) or ''
+    local old = held or call('GET', key) or ''
     local time, opens, kept, identity, tat, fraction, gross = now, true, 0, nil, nil, nil, nil
     if #old > BUCKET then
         local was, old_burst, old_parts, old_denominator
         was, identity, tat, fraction, gross, old_burst, old_parts, old_denominator, kept = unpack('<ddddddddd', old)
         if was ~= shape then
+            if has_reservations(old) then
+                return charge_bucket(key, item, now, given, without_reservations(key, old, now))
+            end
             old, kept = '', 0
         elseif tat > now or (tat == now and fraction > 0) then
             if old_parts ~= unit_parts or old_denominator ~= denominator then

@@ -27,6 +27,9 @@ local function charge_one(decide)
         else
             call('SETRANGE', key, '0', state)
         end
+        if reserved then
+            keep_reserved()
+        end
         return state
     end
 end
@@ -40,6 +43,9 @@ local function charge_one_entry(keys, arguments)
     if shape then
         local state = enter_entry(key, item, now, shape, quota, cost, span, identity, time, used, gross, each, first, partly,
             wholly, kept, ended, opens)
+        if reserved then
+            keep_reserved()
+        end
         return time == now and state or state .. pack('<d', now)
     end
     local old, whole, next_end = quota, cost, span
@@ -96,6 +102,9 @@ local function enter_all(keys, items, count, states, keeps, plans, now)
         else
             call('SETRANGE', keys[at], '0', states[at])
         end
+    end
+    if reserved then
+        keep_reserved()
     end
 end
 
@@ -178,6 +187,9 @@ local function charge_pair(keys, items, now)
     end
     put(keys[1], first, keep, extends, original)
     put(keys[2], second, keeps, extended, long)
+    if reserved then
+        keep_reserved()
+    end
     if #first > LONGEST_HEADER then
         first = sub(first, 1, SLIDING + 1)
     end
@@ -205,6 +217,41 @@ local function charge_several(keys, arguments)
     return states and admitted(states, count, now) or answer
 end
 
+-- What is answered where the idempotency key has billed a charge already: this one, or another.
+local function answer_of_note(note_key, own_call, keys, items, count, now)
+    local bytes = call('GET', note_key)
+    local note = bytes and cmsgpack.unpack(bytes)
+    if not note or now >= note[1] or (note[5] and now >= note[5]) then
+        return nil
+    end
+    local replay = replayed(note, keys, items, count)
+    if not replay then
+        return { now, 'X' }
+    end
+    local answer = { now, note[4] == own_call and 'O' or 'R' }
+    for at = 1, #replay do
+        answer[at + 2] = replay[at]
+    end
+    for at = 1, count do
+        answer[#answer + 1] = view(keys[at], now, 0, 1)
+    end
+    return answer
+end
+
+-- Notes the charge that an idempotency key has billed, and until when it is reserved, if it is. `told`: the note's lifetime and
+-- grace, and 8 bytes that no other call has.
+local function bill(note_key, told, keys, items, states, count, now, reserved_until)
+    local lifetime, grace = unpack('<dd', told)
+    local parts = {}
+    for at = 1, count do
+        local _, cost = quota_and_cost(items[at])
+        local instance, last = granted(states[at])
+        parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
+    end
+    local note = cmsgpack.pack({ now + lifetime, now, parts, sub(told, 17, 24), reserved_until })
+    call('SET', note_key, note, 'PX', ceil((lifetime + grace) / 1000))
+end
+
 -- The same under an idempotency key.
 --
 -- keys: a count for each item · the note of the idempotency key · on a cluster the counts' helpers
@@ -213,35 +260,46 @@ end
 -- count's view; now · 'X': the key has billed another charge
 local function charge_once(keys, arguments)
     local count = #arguments - 2
-    local now, note_key, own = clock(arguments[count + 2]), keys[count + 1], sub(arguments[count + 1], 17, 24)
-    local bytes = call('GET', note_key)
-    local note = bytes and cmsgpack.unpack(bytes)
-    if note and now < note[1] then
-        local replay = replayed(note, keys, arguments, count)
-        if not replay then
-            return { now, 'X' }
-        end
-        local answer = { now, note[4] == own and 'O' or 'R' }
-        for at = 1, #replay do
-            answer[at + 2] = replay[at]
-        end
-        for at = 1, count do
-            answer[#answer + 1] = view(keys[at], now, 0, 1)
-        end
-        return answer
+    local now, note_key, told = clock(arguments[count + 2]), keys[count + 1], arguments[count + 1]
+    local replay = answer_of_note(note_key, sub(told, 17, 24), keys, arguments, count, now)
+    if replay then
+        return replay
     end
     local states, answer = charge_all(keys, arguments, count, now)
     if not states then
         return answer
     end
-    local lifetime, grace = unpack('<dd', arguments[count + 1])
-    local parts = {}
-    for at = 1, count do
-        local _, cost = quota_and_cost(arguments[at])
-        local instance, last = granted(states[at])
-        parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
+    bill(note_key, told, keys, arguments, states, count, now)
+    return admitted(states, count, now)
+end
+
+-- The same for a charge that is given back unless it is settled in time; with an idempotency key or without.
+--
+-- keys: as above, or without a note. arguments: the items · of the note as above, or '' · within which time, in microseconds
+-- · time
+-- answer: as above
+local function reserve(keys, arguments)
+    local count = #arguments - 3
+    local now, note_key, told = clock(arguments[count + 3]), keys[count + 1], arguments[count + 1]
+    local replay = told ~= '' and answer_of_note(note_key, sub(told, 17, 24), keys, arguments, count, now)
+    if replay then
+        return replay
     end
-    note = cmsgpack.pack({ now + lifetime, now, parts, own })
-    call('SET', note_key, note, 'PX', ceil((lifetime + grace) / 1000))
+    local states, answer = charge_all(keys, arguments, count, now)
+    if not states then
+        return answer
+    end
+    local finish = now + tonumber(arguments[count + 2])
+    for at = 1, count do
+        -- Leases end by themselves.
+        if letter_of(states[at]) ~= 'C' then
+            local _, cost = quota_and_cost(arguments[at])
+            local instance, last = granted(states[at])
+            reserve_units(keys[at], finish, instance, last, cost)
+        end
+    end
+    if told ~= '' then
+        bill(note_key, told, keys, arguments, states, count, now, finish)
+    end
     return admitted(states, count, now)
 end

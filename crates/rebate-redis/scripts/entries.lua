@@ -104,15 +104,17 @@ end
 
 -- Decides a charge without changing anything. Answers what `enter_entry` takes besides key, item and time; or nil, the state
 -- that denies it, whether that is known to be whole, and the end of its first entry, where that is known and has not come.
-local function plan_entry(key, item, now, given)
+local function plan_entry(key, item, now, given, held)
     local shape, quota, cost, span = unpack('<dddd', item)
     cost = given or cost
-    local old = call('GET', key) or ''
+    local old = held or call('GET', key) or ''
     local was, identity, acted, used, gross, each, first, partly, wholly, kept
     local time, opens = now, true
     if #old > ENTRIES then
         was, identity, acted, used, gross, each, first, partly, wholly, kept = unpack('<dddddddddd', old)
-        if was == shape and acted - now <= span and is_whole(key, used, partly) then
+        if was ~= shape and has_reservations(old) then
+            return plan_entry(key, item, now, given, without_reservations(key, old, now))
+        elseif was == shape and acted - now <= span and is_whole(key, used, partly) then
             opens = false
             if acted > now then
                 time = acted

@@ -21,17 +21,20 @@ local function calendar_window(item, bounds, now)
 end
 
 -- Decides a charge. Answers the new state, for how long to keep it if its expiry changes, and the long key; or nil and
--- the state that denies it; or nil and nil when the bounds do not reach to the server's time.
-local function charge_fixed(key, item, now, given)
+-- the state that denies it; or nil and nil when the bounds do not reach to the server's time. `held`: the state, where it has
+-- been read already.
+local function charge_fixed(key, item, now, given, held)
     local shape, quota, cost = unpack('<ddd', item)
     cost = given or cost
-    local old = call('GET', key) or ''
+    local old = held or call('GET', key) or ''
     local was, instance, start, finish, gross, refunded
     local opens = true
     if #old > FIXED then
         was, instance, start, finish, gross, refunded = unpack('<dddddd', old)
         if was == shape then
             opens = now >= finish or (now < start and start - now > finish - start)
+        elseif has_reservations(old) then
+            return charge_fixed(key, item, now, given, without_reservations(key, old, now))
         else
             old = ''
         end

@@ -1,11 +1,50 @@
 -- Peeking, renewing, resetting.
 
--- keys: the counts, on a cluster then their helpers. arguments: time · number of counts. answer: now · each count's view.
+local function views(keys, now, count)
+    local answer = { now }
+    for at = 1, count do
+        local state = view(keys[at], now, 0, 1)
+        if not state then
+            return { now }
+        end
+        answer[at + 1] = state
+    end
+    return answer
+end
+
+-- keys: the counts, on a cluster then their helpers. arguments: time · number of counts. answer: now · each count's view; or
+-- now alone, where something is to be given back first, for which there is the other function.
 local function peek(keys, arguments)
     local now = clock(arguments[1])
-    local answer = { now }
-    for at = 1, tonumber(arguments[2]) do
-        answer[at + 1] = view(keys[at], now, 0, 1)
+    looks_only = true
+    return views(keys, now, tonumber(arguments[2]))
+end
+
+local function peek_due(keys, arguments)
+    local now = clock(arguments[1])
+    return views(keys, now, tonumber(arguments[2]))
+end
+
+-- Who holds places.
+--
+-- keys: a count, on a cluster then its helpers. arguments: time. answer: nothing where it is none of leases; else instance, span ·
+-- of each that has not ended its last unit, cost, end, units given back
+local function leases(keys, arguments)
+    local key, now = keys[1], clock(arguments[1])
+    local state = call('GET', key) or ''
+    if #state <= ENTRIES or letter_of(state) ~= 'C' then
+        return {}
+    end
+    local _, identity, acted, used, _, _, _, partly, _, _, _, span = unpack('<dddddddddddd', state)
+    if acted - now > span or not is_whole(key, used, partly) then
+        return {}
+    end
+    local answer = { pack('<dd', identity, span) }
+    local entries = call('ZRANGEBYSCORE', key .. ':e', max(now, acted) + 1, '+inf', 'WITHSCORES')
+    for at = 1, #entries, 2 do
+        local name = entries[at]
+        local given_back = partly > 0 and tonumber(call('HGET', key .. ':p', name)) or 0
+        answer[#answer + 1] = name .. pack('<dd', tonumber(entries[at + 1]), given_back)
     end
     return answer
 end
@@ -20,7 +59,7 @@ local function renew(keys, arguments)
     for at = 1, #arguments - 2 do
         local key = keys[at]
         local instance, last, cost = unpack('<ddd', arguments[at + 2])
-        local state = call('GET', key) or ''
+        local state = state_of(key, now)
         local letter, finish = letter_of(state), 0
         if letter == 'C' then
             local shape, identity, acted, used, gross, each, first, partly, wholly, kept, quota, span =
@@ -85,8 +124,10 @@ local function reset(keys, arguments)
         return 0
     end
     -- Where what is beside the count cannot be read, being of a foreign type, forgetting it all the same is the way out.
-    local is_read, ends = protected(expires_at, key, state)
-    local said, letter = not is_read or ends > now, letter_of(state)
+    local is_read, ends = protected(function()
+        return expires_at(key, state_of(key, now))
+    end)
+    local said, letter = not is_read or ends > now, upper(letter_of(state))
     drop(key)
     if letter == 'L' or letter == 'C' then
         call('DEL', key .. ':e', key .. ':p', key .. ':f')

@@ -236,6 +236,9 @@ end
 -- Gives back up to `total` of one part.
 local function give_back(key, instance, last, cost, total, now)
     local whole = own(key)
+    if whole and has_reservations(whole) then
+        whole = without_reservations(key, whole, now)
+    end
     local refund = whole and refund_by[letter_of(whole)]
     if not refund or #whole < shortest[letter_of(whole)] then
         return 0, 0, true
@@ -244,9 +247,12 @@ local function give_back(key, instance, last, cost, total, now)
 end
 
 -- What the caller needs to tell a count's status: its header; of entries, also what `look_at_entries` answers and when
--- it says nothing any more.
+-- it says nothing any more. Nil where something is to be given back first, and this call may not write.
 local function view(key, now, quota, cost)
-    local state = call('GET', key) or ''
+    local state = state_of(key, now)
+    if not state then
+        return nil
+    end
     local letter = letter_of(state)
     if #state > ENTRIES and (letter == 'L' or letter == 'C') then
         return sub(state, 1, ENTRIES + 1) .. pack('<dddd', look_at_entries(key, state, now, quota, cost))
@@ -259,8 +265,9 @@ local function view_of_own(key, now)
     return own(key) and view(key, now, 0, 1) or ''
 end
 
--- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free.
-local function note_refunds(key, first_instance, first_last, in_all)
+-- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free. By a
+-- settlement, at `settled_at`, it is reserved no more; unless the key is free already, which it stays.
+local function note_refunds(key, first_instance, first_last, in_all, settled_at)
     local bytes = own(key)
     if not bytes then
         return
@@ -277,6 +284,10 @@ local function note_refunds(key, first_instance, first_last, in_all)
             part[5], changed = in_all[at], true
         end
         freed = freed and part[5] >= part[2]
+    end
+    local reserved_until = note[5]
+    if settled_at and reserved_until and settled_at < reserved_until and settled_at < note[1] then
+        note[5], changed = nil, true
     end
     if freed then
         call('DEL', key)
@@ -305,6 +316,9 @@ local function refund(keys, arguments)
     end
     if arguments[2] == '1' then
         note_refunds(keys[count + 1], first_instance, first_last, in_all)
+    end
+    if reserved then
+        keep_reserved()
     end
     return answer
 end

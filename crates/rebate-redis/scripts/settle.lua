@@ -21,7 +21,7 @@ end
 
 -- What remains of an item's limit: the most that a charge of it may cost now.
 local function remaining(key, item, now)
-    local letter, old = letter_of(item), call('GET', key) or ''
+    local letter, old = letter_of(item), state_of(key, now)
     local quota = quota_and_cost(item)
     if sub(old, 1, 8) ~= sub(item, 1, 8) then
         return quota
@@ -247,6 +247,12 @@ local function settle(keys, arguments)
     end
     write_top_ups(keys[count + 1], top_ups, now, grace)
 
+    if reserved then
+        keep_reserved()
+        for at, first in ipairs(firsts) do
+            end_reservation(keys[at], first.instance, first.last, first.cost)
+        end
+    end
     local answer, in_all = { now, 'S' }, {}
     for at, first in ipairs(firsts) do
         in_all[at] = first.refunded
@@ -255,7 +261,7 @@ local function settle(keys, arguments)
         answer[2 + 2 * count + at] = pack('<d', first.refunded)
     end
     if noted == 1 then
-        note_refunds(keys[count + 2], firsts[1].instance, firsts[1].last, in_all)
+        note_refunds(keys[count + 2], firsts[1].instance, firsts[1].last, in_all, now)
     end
     for _, part in ipairs(added) do
         answer[#answer + 1] = pack('<ddddd', part.at, part.instance, part.last, part.cost, part.refunded)

@@ -15,10 +15,10 @@ local function bytes_of_marks(tail, offset)
     return sub(tail, offset + 1, offset + 16 + 40 * runs)
 end
 
-local function charge_sliding(key, item, now, given)
+local function charge_sliding(key, item, now, given, held)
     local shape, quota, cost, window, tick, ticks = unpack('<dddddd', item)
     cost = given or cost
-    local old = call('GET', key) or ''
+    local old = held or call('GET', key) or ''
     local was, current, previous, start, gross, refunded, gross_before, refunded_before
     local opens, marks = true, ''
     if #old > SLIDING then
@@ -36,6 +36,8 @@ local function charge_sliding(key, item, now, given)
                 gross, refunded, gross_before, refunded_before = 0, 0, gross, refunded
                 opens = nil
             end
+        elseif has_reservations(old) then
+            return charge_sliding(key, item, now, given, without_reservations(key, old, now))
         else
             old = ''
         end

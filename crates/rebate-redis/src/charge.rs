@@ -23,11 +23,12 @@ const ROUNDS: usize = 8;
 pub(crate) async fn charge(shared: &Arc<Shared>, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
     engine::check_items(request.items)?;
     let lines = engine::sum(&shared.identity, request.items)?;
-    if request.reserved.is_some() {
-        return Err(Error::invalid("this store cannot reserve yet"));
-    }
+    let reserved = request
+        .reserved
+        .map(|within| engine::check_reserved(within, timestamp(shared.about_now())).map(|_| within.as_micros() as u64));
+    let reserved = reserved.transpose()?;
     match (lines.as_slice(), &request.idempotency) {
-        ([line], None) => charge_one(shared, line).await,
+        ([line], None) if reserved.is_none() => charge_one(shared, line).await,
         (_, idempotency) => {
             let once = match idempotency {
                 Some(once) => {
@@ -39,7 +40,7 @@ pub(crate) async fn charge(shared: &Arc<Shared>, request: &ChargeRequest<'_>) ->
             if shared.link.is_cluster() {
                 check_groups(&lines)?;
             }
-            charge_several(shared, &lines, once).await
+            charge_several(shared, &lines, once, reserved).await
         }
     }
 }
@@ -104,6 +105,7 @@ async fn charge_several(
     shared: &Arc<Shared>,
     lines: &Lines<'_>,
     once: Option<(&Idempotency<'_>, KeyRef<'_>)>,
+    reserved: Option<u64>,
 ) -> Result<Decision, Error> {
     let prepared: SmallVec<[Arc<Prepared>; 4]> =
         lines.iter().map(|line| shared.prepared(line.index, line.limit)).collect();
@@ -126,8 +128,18 @@ async fn charge_several(
             let lifetime = once.lifetime.as_micros() as u64;
             arguments.push([number(lifetime), number(shared.grace), own].concat());
         }
+        if let Some(within) = reserved {
+            if once.is_none() {
+                arguments.push(Vec::new());
+            }
+            arguments.push(within.to_string().into_bytes());
+        }
         arguments.push(shared.time());
-        let function = if once.is_some() { "rebate_charge_once" } else { "rebate_charge_several" };
+        let function = match (reserved, once) {
+            (Some(_), _) => "rebate_reserve",
+            (None, Some(_)) => "rebate_charge_once",
+            (None, None) => "rebate_charge_several",
+        };
         let repeatable = once.is_some();
         let mut call = Call { function, keys, arguments, reads_only: false, repeatable };
         shared.name_helpers(&mut call, lines.iter().map(|line| Some(line.limit)).enumerate());

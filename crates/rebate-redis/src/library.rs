@@ -11,7 +11,7 @@ pub(crate) struct Library {
 }
 
 /// In the order in which they need each other.
-const SCRIPTS: [&str; 11] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("../scripts/common.lua"),
     include_str!("../scripts/fixed.lua"),
     include_str!("../scripts/sliding.lua"),
@@ -19,6 +19,7 @@ const SCRIPTS: [&str; 11] = [
     include_str!("../scripts/entries.lua"),
     include_str!("../scripts/marks.lua"),
     include_str!("../scripts/refund.lua"),
+    include_str!("../scripts/reserved.lua"),
     include_str!("../scripts/charge.lua"),
     include_str!("../scripts/look.lua"),
     include_str!("../scripts/settle.lua"),

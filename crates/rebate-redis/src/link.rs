@@ -36,6 +36,7 @@ pub(crate) use slots::slot;
 use trouble::{Circumstances, Said, Trouble, understand};
 
 /// A call of one of the library's functions.
+#[derive(Clone)]
 pub(crate) struct Call {
     /// The function's name without the library's suffix.
     pub(crate) function: &'static str,

@@ -1,5 +1,6 @@
 //! Peeking at counts, and resetting them.
 
+use rebate_core::algorithm::entries::Entry;
 use rebate_core::engine;
 use rebate_core::{Error, Item, KeyRef, Lease, Limit, Statuses};
 use redis::Value;
@@ -7,10 +8,13 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::charge::{are_together, views};
 use crate::link::Call;
-use crate::shared::{Shared, unreadable, whole_number};
-use crate::view::{View, status};
+use crate::shared::{Shared, bytes, unreadable, whole_number};
+use crate::view::{View, identity_at, status, wholes};
 
 const PEEK: &str = "rebate_peek";
+/// The same where something that was reserved is to be given back first.
+const PEEK_DUE: &str = "rebate_peek_due";
+const LEASES: &str = "rebate_leases";
 const RESET: &str = "rebate_reset";
 
 pub(crate) async fn peek(shared: &Shared, items: &[Item<'_>]) -> Result<Statuses, Error> {
@@ -46,7 +50,10 @@ pub(crate) async fn look_at<'a>(
         repeatable: true,
     };
     shared.name_helpers(&mut call, limits.map(Some).enumerate());
-    let answer = shared.link.call(call).await?;
+    let mut answer = shared.link.call(call.clone()).await?;
+    if matches!(&answer, Value::Array(answer) if answer.len() == 1) {
+        answer = shared.link.call(Call { function: PEEK_DUE, reads_only: false, ..call }).await?;
+    }
     let read = || {
         let Value::Array(answer) = &answer else { return None };
         let (now, states) = answer.split_first()?;
@@ -72,6 +79,33 @@ pub(crate) async fn reset(shared: &Shared, limit: &Limit, key: KeyRef<'_>) -> Re
     }
 }
 
-pub(crate) async fn leases(_: &Shared, _: &Limit, _: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
-    Err(Error::invalid("this store cannot list leases yet"))
+pub(crate) async fn leases(shared: &Shared, limit: &Limit, key: KeyRef<'_>) -> Result<Vec<Lease>, Error> {
+    engine::check_leases(limit, key)?;
+    let index = shared.identity.index_of(limit);
+    let mut call = Call {
+        function: LEASES,
+        keys: smallvec![shared.count(&shared.prepared(index, limit), key).name],
+        arguments: smallvec![shared.time()],
+        reads_only: true,
+        repeatable: true,
+    };
+    shared.name_helpers(&mut call, std::iter::once((0, Some(limit))));
+    let answer = shared.link.call(call).await?;
+    let read = || {
+        let Value::Array(answer) = &answer else { return None };
+        let Some((roll, entries)) = answer.split_first() else { return Some(Vec::new()) };
+        let roll = bytes(roll)?;
+        let (instance, [span]) = (identity_at(roll, 0)?, wholes(roll, 8)?);
+        let read = |entry: &Value| {
+            let [last, cost, end, refunded] = wholes(bytes(entry)?, 0)?;
+            Some(Entry { last, end, cost, refunded })
+        };
+        let mut entries = entries.iter().map(read).collect::<Option<Vec<Entry>>>()?;
+        entries.retain(|entry| entry.refunded < entry.cost);
+        // The server puts those that end together in the order of their bytes.
+        entries.sort_by_key(|entry| (entry.end, entry.last));
+        let lease = |entry| engine::lease(&shared.identity, index.limit, key, instance, entry, span);
+        Some(entries.into_iter().map(lease).collect())
+    };
+    read().ok_or_else(|| unreadable(LEASES))
 }
