@@ -235,6 +235,16 @@ impl Held {
         }
     }
 
+    /// Whether what was charged just now may count still at `moment`, so that there is something to give back then. Leases
+    /// end by themselves; a bucket may be charged on.
+    pub(crate) fn may_count_at(&self, moment: u64) -> bool {
+        match self.limit.policy().algorithm() {
+            Algorithm::Concurrency(_) => false,
+            Algorithm::Bucket(_) => true,
+            _ => self.expires_at() > moment,
+        }
+    }
+
     /// Bytes that the state holds on the heap.
     pub fn heap_bytes(&self) -> usize {
         let count = match &self.count {

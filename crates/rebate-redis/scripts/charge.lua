@@ -291,8 +291,7 @@ local function reserve(keys, arguments)
     end
     local finish = now + tonumber(arguments[count + 2])
     for at = 1, count do
-        -- Leases end by themselves.
-        if letter_of(states[at]) ~= 'C' then
+        if may_count_at(states[at], finish) then
             local _, cost = quota_and_cost(arguments[at])
             local instance, last = granted(states[at])
             reserve_units(keys[at], finish, instance, last, cost)

@@ -103,6 +103,21 @@ function keep_reserved()
     reserved = nil
 end
 
+-- Whether what was charged just now may count still at a moment, so that there is something to give back then. Leases end by
+-- themselves; a bucket may be charged on.
+local function may_count_at(state, moment)
+    local letter = letter_of(state)
+    if letter == 'C' or letter == 'B' then
+        return letter == 'B'
+    elseif letter == 'S' then
+        local start, window = unpack('<d', state, 25), unpack('<d', state, 73)
+        return start + 2 * window > moment
+    elseif letter == 'L' then
+        return unpack('<d', state, 97) > moment
+    end
+    return unpack('<d', state, 25) > moment
+end
+
 -- Reserves what was charged last: it is given back at `finish`.
 local function reserve_units(key, finish, instance, last, cost)
     local plain, reservations, number = call('GET', key), '', 0

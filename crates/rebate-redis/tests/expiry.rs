@@ -14,7 +14,7 @@ mod support {
 use std::time::Duration;
 
 use rebate_core::{
-    CalendarUnit, Decision, Error, Idempotency, Item, KeyRef, Limit, Limiter, Policy, Receipt, Shortfall,
+    CalendarUnit, ChargeRequest, Decision, Error, Idempotency, Item, KeyRef, Limit, Limiter, Policy, Receipt, Shortfall,
 };
 use rebate_redis::{RedisStore, Settings};
 use rebate_servers::Server;
@@ -77,6 +77,10 @@ fn key(place: usize) -> KeyRef<'static> {
         2 => KeyRef::in_group("team", "bob"),
         _ => KeyRef::in_group("team", &LONG),
     }
+}
+
+fn request<'a>(items: &'a [Item<'a>], reserved: Option<Duration>) -> ChargeRequest<'a> {
+    ChargeRequest { reserved, ..ChargeRequest::new(items) }
 }
 
 impl Scene {
@@ -155,6 +159,11 @@ impl Scene {
         }
     }
 
+    /// For how long a charge is reserved, if it is.
+    fn within(&mut self) -> Option<Duration> {
+        *self.random.of(&[None, None, None, Some(Duration::from_micros(1)), Some(5 * SECOND), Some(60 * DAY)])
+    }
+
     fn receipt(&mut self) -> Option<usize> {
         // Mostly a late one: it has not expired.
         let count = self.receipts.len();
@@ -162,9 +171,10 @@ impl Scene {
     }
 
     async fn charge(&mut self, count: usize) -> String {
-        let billed = self.billed(count);
-        let decision = self.limiter.charge_all(&self.items(&billed)).await.expect("an answer");
-        let said = format!("charge {billed:?}, admitted: {}", decision.may_proceed());
+        let (billed, within) = (self.billed(count), self.within());
+        let items = self.items(&billed);
+        let decision = self.limiter.charge_with(&request(&items, within)).await.expect("an answer");
+        let said = format!("charge {billed:?}, reserved: {within:?}, admitted: {}", decision.may_proceed());
         self.keep(decision);
         said
     }
@@ -181,7 +191,9 @@ impl Scene {
         };
         let idempotency = Idempotency::new(text).lifetime(lifetime);
         let said = format!("charge {billed:?} once as {text} for {lifetime:?}");
-        match self.limiter.charge_once(&self.items(&billed), idempotency).await {
+        let within = self.within();
+        let items = self.items(&billed);
+        match self.limiter.charge_with(&request(&items, within).once(idempotency)).await {
             Ok(decision) => {
                 self.replays += usize::from(matches!(&decision, Decision::Allowed(receipt) if receipt.is_replay()));
                 self.keep(decision);
@@ -295,7 +307,7 @@ impl Scene {
 
     /// Else some kind was not looked at.
     fn assert_met_all(&self) {
-        let missing: String = "ADFSBLCepfktil".chars().filter(|kind| !self.watch.met.contains(kind)).collect();
+        let missing: String = "ADFSBLCepfktilr".chars().filter(|kind| !self.watch.met.contains(kind)).collect();
         assert!(missing.is_empty(), "no key of {missing:?} was met");
         assert!(self.replays > 0, "no charge was replayed");
     }

@@ -167,9 +167,8 @@ pub(super) fn apply(
     for (line, plan) in plans {
         let held = counts.take(line.place);
         let (mut held, grant) = Held::charge(held, line.limit, plan);
-        // Leases end by themselves.
         if let Some(ends_at) = reserved_until
-            && !line.limit.policy().is_concurrency()
+            && held.may_count_at(ends_at)
         {
             let units = Units { cost: line.cost, last: grant.last };
             held.reserved.insert(Reservation { ends_at, instance: grant.instance, units });

@@ -74,6 +74,7 @@ struct Expiry {
 /// A count's state as it stands in the documentation.
 struct State {
     letter: char,
+    has_reservations: bool,
     /// From then on it says nothing.
     end: Micros,
     /// For how much longer it may be kept, but for the grace.
@@ -151,6 +152,7 @@ impl Watch {
                 'c' => {
                     let state = state_of(name, &found);
                     self.met.insert(state.letter);
+                    self.met.extend(state.has_reservations.then_some('r'));
                     self.assert_ends(name, state.end, state.slack, &changed, what);
                 }
                 'i' => self.assert_ends(name, number(held), 0, &changed, what),
@@ -238,7 +240,7 @@ fn kind_of(name: &str, prefix: &str) -> (char, String) {
 
 fn state_of(name: &str, found: &BTreeMap<String, (i64, Value)>) -> State {
     let Value::BulkString(bytes) = &found[name].1 else { panic!("{name} is no state") };
-    let letter = char::from(bytes[7]);
+    let (letter, has_reservations) = (char::from(bytes[7].to_ascii_uppercase()), bytes[7].is_ascii_lowercase());
     let at = |place: usize| {
         let bytes: [u8; 8] = bytes[8 * place..8 * place + 8].try_into().expect("eight bytes");
         f64::from_le_bytes(bytes) as Micros
@@ -261,7 +263,7 @@ fn state_of(name: &str, found: &BTreeMap<String, (i64, Value)>) -> State {
         }
         other => panic!("{name} is of no algorithm: {other}"),
     };
-    State { letter, end, slack }
+    State { letter, has_reservations, end, slack }
 }
 
 fn number(held: &Value) -> Micros {
