@@ -179,6 +179,24 @@ macro_rules! __cases {
                 each an_error_leaves_the_receipt_usable;
                 one a_name_taken_is_said;
             }
+            law_15_reservations_lapse {
+                each it_counts_until_its_end;
+                each whoever_looks_first_finds_it_given_back;
+                each each_ends_in_its_own_time;
+                each it_is_given_back_once;
+                each a_refund_does_not_end_it;
+                each what_is_settled_stands;
+                each a_refused_settlement_does_not_end_it;
+                each a_late_settlement_charges_nothing_again;
+                each a_later_window_gets_nothing;
+                each a_reset_forgets_it;
+                each its_key_is_free_then;
+                each a_replay_shares_it;
+                each each_limit_of_a_charge_lapses;
+                each another_variant_gives_it_back;
+                one leases_end_by_themselves;
+                one its_time_has_bounds;
+            }
         }
     };
 }

@@ -20,6 +20,7 @@ pub mod law_11_time_does_not_betray;
 pub mod law_12_forgetting_is_invisible;
 pub mod law_13_looking_is_free;
 pub mod law_14_trouble_is_said;
+pub mod law_15_reservations_lapse;
 mod scene;
 
 pub use scene::{SAMPLES, Sample};

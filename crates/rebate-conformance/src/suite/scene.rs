@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rebate_core::{
-    Clock, Cursor, Decision, Denial, Idempotency, Item, Key, KeyRef, Limit, Limiter, ManualClock, Part, Policy,
-    Receipt, Refund, Settled, Settlement, Shortfall, Status, Store, Timestamp,
+    ChargeRequest, Clock, Cursor, Decision, Denial, Idempotency, Item, Key, KeyRef, Lease, Limit, Limiter, ManualClock,
+    Part, Policy, Receipt, Refund, Settled, Settlement, Shortfall, Status, Store, Timestamp,
 };
 
 use crate::Harness;
@@ -157,6 +157,24 @@ impl<'h, H: Harness> Scene<'h, H> {
         denied(self.charge(limit, key, cost))
     }
 
+    /// Charges as the request says, and must be admitted.
+    #[track_caller]
+    pub(crate) fn take_with(&self, request: &ChargeRequest<'_>) -> Receipt {
+        admitted(self.run(self.limiter.charge_with(request)).expect("no trouble"))
+    }
+
+    /// Charges for a time, and must be admitted.
+    #[track_caller]
+    pub(crate) fn reserve<'a>(
+        &self,
+        limit: &'a Limit,
+        key: impl Into<KeyRef<'a>>,
+        cost: u64,
+        within: Duration,
+    ) -> Receipt {
+        self.take_with(&ChargeRequest::new(&[Item::new(limit, key).cost(cost)]).reserved(within))
+    }
+
     /// Refunds up to `total` of every part.
     pub(crate) fn refund(&self, receipt: &mut Receipt, total: u64) -> Refund {
         self.run(self.limiter.refund_up_to(receipt, total)).expect("no trouble")
@@ -182,6 +200,10 @@ impl<'h, H: Harness> Scene<'h, H> {
 
     pub(crate) fn reset<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> bool {
         self.run(self.limiter.reset(limit, key)).expect("no trouble")
+    }
+
+    pub(crate) fn leases<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Vec<Lease> {
+        self.run(self.limiter.leases(limit, key)).expect("no trouble")
     }
 
     /// A copy of a receipt, as another process would have it: by its token.
