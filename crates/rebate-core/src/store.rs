@@ -13,14 +13,15 @@ use crate::receipt::{Part, Receipt};
 
 /// Where the counts live, and what makes a charge atomic.
 ///
-/// The fourteen laws of DESIGN.md are the contract; every one is a group of cases in the conformance
+/// The fifteen laws of DESIGN.md are the contract; every one is a group of cases in the conformance
 /// suite. The short form: a charge takes all of its items or none (1, 2); a refund names a receipt and
 /// an absolute total for each part, repeats harmlessly, reaches the window it was charged to or
 /// none, creates nothing (3, 4, 5); waits and remainders told are true (6, 7); an idempotency key
 /// bills once (8); the answers are those of [`engine`](crate::engine), by the store's own clock (9,
 /// 11); keys do not meet (10); forgetting and looking change nothing, and live state is never evicted:
 /// a full store answers [`Error::full`] (12, 13); an error says whether the request may have happened,
-/// and an answer whose caller has gone is refunded, unless it bears an idempotency key (14).
+/// and an answer whose caller has gone is refunded, unless it bears an idempotency key (14); a charge that is
+/// reserved for a time and not settled in it is given back as of its end, once, whoever looks first (15).
 ///
 /// A store that answers without waiting implements [`SyncStore`] instead and is a `Store` by that.
 /// For `dyn`, see [`AnyStore`](crate::AnyStore). What callers like to write is on

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rebate_core::count::Count;
 use rebate_core::engine::{Counts, Note, OwnedPlace, Place, TopUps};
-use rebate_core::{Denial, Error, Held, Identity, Key, KeyRef, Marks, Timestamp};
+use rebate_core::{Denial, Error, Held, Identity, Key, KeyRef, Marks, Reservation, Reservations, Timestamp};
 
 use super::Fault;
 
@@ -105,6 +105,14 @@ impl Open<'_> {
     }
 }
 
+/// Forgets which units were given back.
+fn forget_marks(held: &mut Held) {
+    match &mut held.count {
+        Count::Window(_, marks) | Count::Bucket(_, marks) => *marks = Marks::default(),
+        _ => {}
+    }
+}
+
 /// Where a key is, for the fault of looking nowhere else.
 fn shard(key: KeyRef<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -132,16 +140,24 @@ impl Counts for Open<'_> {
         {
             window.end = window.end.max(self.now.as_micros() + 1);
         }
+        let now = self.now.as_micros();
+        if self.is(Fault::LapsesWhatWasRefunded) && held.reserved.is_due(now) {
+            forget_marks(&mut held);
+        }
+        if self.is(Fault::LapsesWhenLookedAt) {
+            let due = held.reserved.take_due(now);
+            due.into_iter().for_each(|due| held.reserved.insert(Reservation { ends_at: now, ..due }));
+        }
         (!self.is_over(&held)).then_some(held)
     }
 
     fn put(&mut self, place: Place<'_>, held: Option<Held>) {
         let Some(mut held) = held else { return };
         if self.is(Fault::ForgetsRefunds) {
-            match &mut held.count {
-                Count::Window(_, marks) | Count::Bucket(_, marks) => *marks = Marks::default(),
-                _ => {}
-            }
+            forget_marks(&mut held);
+        }
+        if self.is(Fault::NeverLapses) {
+            held.reserved = Reservations::default();
         }
         self.book.counts.insert(self.place(place), held);
     }
@@ -156,7 +172,10 @@ impl Counts for Open<'_> {
     }
 
     fn put_note(&mut self, scope: KeyRef<'_>, key: &[u8], note: Option<Note>) {
-        let Some(note) = note else { return };
+        let Some(mut note) = note else { return };
+        if self.is(Fault::KeepsLapsedKeys) {
+            note.reserved_until = None;
+        }
         self.book.notes.insert(self.note_place(scope, key), note);
     }
 

@@ -4,6 +4,7 @@
 //! [`Fault`] they are to commit.
 
 mod book;
+mod reserved;
 mod store;
 
 use std::future::Future;
@@ -95,6 +96,8 @@ faults! {
     ReadsACoarseClock => law_09_one_meaning::gcra_conforms_to_virtual_scheduling,
     /// Opens a count anew when it is charged under another variant.
     StartsAfreshUnderAVariant => law_09_one_meaning::a_variant_keeps_what_was_used,
+    /// Tells released leases until they would have ended.
+    TellsReleasedLeases => law_09_one_meaning::leases_are_told_as_they_are,
     /// Joins the limit's name and the key with a colon.
     JoinsNamesWithColons => law_10_keys_do_not_meet::names_and_keys_do_not_run_together,
     /// Joins the group and the key.
@@ -125,12 +128,38 @@ faults! {
     LooksByCharging => law_13_looking_is_free::looking_creates_nothing,
     /// Does not put back the count that it looked at.
     ForgetsWhatItLookedAt => law_13_looking_is_free::looking_moves_nothing,
+    /// Renews the leases that it is asked for.
+    RenewsWhatItTells => law_13_looking_is_free::asking_who_holds_what_changes_nothing,
     /// Charges the items before it has checked them all.
     ChecksTooLate => law_14_trouble_is_said::a_bad_request_has_not_happened,
     /// Does nothing when a receipt is handed back from a drop.
     IgnoresHandBacks => law_14_trouble_is_said::a_dropped_guard_refunds,
     /// Keeps a charge whose caller went away.
     KeepsLateCharges => law_14_trouble_is_said::a_dropped_charge_is_given_back,
+    /// Never gives back what was reserved.
+    NeverLapses => law_15_reservations_lapse::it_counts_until_its_end,
+    /// Ends reservations a microsecond early.
+    LapsesEarly => law_15_reservations_lapse::it_counts_until_its_end,
+    /// Ends reservations a microsecond late.
+    LapsesLate => law_15_reservations_lapse::it_counts_until_its_end,
+    /// Gives back as of the moment at which it looks.
+    LapsesWhenLookedAt => law_15_reservations_lapse::whoever_looks_first_finds_it_given_back,
+    /// Lists counts without giving back what has ended.
+    ListsWhatLapsed => law_15_reservations_lapse::whoever_looks_first_finds_it_given_back,
+    /// Gives back at the end what was refunded before.
+    LapsesWhatWasRefunded => law_15_reservations_lapse::a_refund_does_not_end_it,
+    /// Takes a refund for a settlement.
+    EndsWithARefund => law_15_reservations_lapse::a_refund_does_not_end_it,
+    /// Gives back what was settled.
+    LapsesThoughSettled => law_15_reservations_lapse::what_is_settled_stands,
+    /// Takes a settlement that it refused for one.
+    EndsWithARefusal => law_15_reservations_lapse::a_refused_settlement_does_not_end_it,
+    /// Gives back into whatever window is there at the end.
+    LapsesIntoAnyWindow => law_15_reservations_lapse::a_later_window_gets_nothing,
+    /// Keeps the idempotency key of a charge that it gave back.
+    KeepsLapsedKeys => law_15_reservations_lapse::its_key_is_free_then,
+    /// Begins a reservation anew when its request is sent again.
+    ProlongsWithReplays => law_15_reservations_lapse::a_replay_shares_it,
 }
 
 /// Gives the suite stores with a fault, or right ones.

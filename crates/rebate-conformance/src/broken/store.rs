@@ -8,7 +8,7 @@ use rebate_core::engine::{self, Counts, OwnedPlace, Place};
 use rebate_core::{
     Algorithm, ChargeRequest, Clock, Credit, Decision, Denial, Error, Held, Identity, Item, KeyRef, Lease, Limit,
     LimitRef, ListRequest, ManualClock, Page, Part, Receipt, Refund, RefundRequest, Renewal, Retry, SettleReply,
-    SettleRequest, Status, Statuses, Store, Timestamp,
+    SettleRequest, Settlement, Status, Statuses, Store, Timestamp,
 };
 
 use super::Fault;
@@ -18,7 +18,7 @@ use super::book::{Book, Open};
 /// behind a network do.
 pub struct BrokenStore {
     fault: Option<Fault>,
-    identity: Identity,
+    pub(super) identity: Identity,
     clock: ManualClock,
     room: usize,
     random: RandomState,
@@ -31,7 +31,11 @@ impl BrokenStore {
         BrokenStore { fault, identity, clock: clock.clone(), room, random: RandomState::new(), book: Mutex::default() }
     }
 
-    fn is(&self, fault: Fault) -> bool {
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    pub(super) fn is(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 
@@ -90,13 +94,21 @@ impl BrokenStore {
         for (item, opened_under) in items.iter_mut().zip(&opened_under) {
             item.limit = opened_under.as_ref().unwrap_or(item.limit);
         }
-        let request = ChargeRequest { items: &items, ..*request };
+        let request = ChargeRequest { items: &items, reserved: self.reserved(request.reserved), ..*request };
+        let before = self.reservations(&mut open, &items);
+        let decision = self.decide_items(&mut open, &request)?;
+        self.carry_reservations(&mut open, before);
+        self.prolong(&mut open, &request, &decision);
+        Ok(decision)
+    }
+
+    fn decide_items(&self, open: &mut Open<'_>, request: &ChargeRequest<'_>) -> Result<Decision, Error> {
         match request.idempotency {
             Some(idempotency) if self.is(Fault::RemembersDenials) => {
                 if let Some(denial) = open.book.denials.get(idempotency.key) {
                     return Ok(Decision::Denied(denial.clone()));
                 }
-                let decision = self.ask(&mut open, &request)?;
+                let decision = self.ask(open, request)?;
                 if let Decision::Denied(denial) = &decision {
                     open.book.denials.insert(idempotency.key.to_vec(), denial.clone());
                 }
@@ -104,15 +116,15 @@ impl BrokenStore {
             }
             Some(_) if self.is(Fault::AsksTheLimitsFirst) => {
                 let mut copy = open.book.clone();
-                match self.ask(&mut self.open(&mut copy), &ChargeRequest { idempotency: None, ..request })? {
-                    Decision::Allowed(_) => self.ask(&mut open, &request),
+                match self.ask(&mut self.open(&mut copy), &ChargeRequest { idempotency: None, ..*request })? {
+                    Decision::Allowed(_) => self.ask(open, request),
                     denied => Ok(denied),
                 }
             }
             None if self.is(Fault::KeepsWhatItTookBeforeADenial) || self.is(Fault::ChecksTooLate) => {
-                self.one_by_one(&mut open, &items)
+                self.one_by_one(open, request.items)
             }
-            _ => self.ask(&mut open, &request),
+            _ => self.ask(open, request),
         }
     }
 
@@ -222,11 +234,15 @@ impl BrokenStore {
                 }
                 engine::refund(&mut open, request, now)
             }
+            Some(Fault::EndsWithARefund) => {
+                self.end_reservations(&mut open, request.receipt);
+                engine::refund(&mut open, request, now)
+            }
             _ => engine::refund(&mut open, request, now),
         }
     }
 
-    fn place_of<'a>(&self, part: &'a Part) -> Option<(Limit, Place<'a>)> {
+    pub(super) fn place_of<'a>(&self, part: &'a Part) -> Option<(Limit, Place<'a>)> {
         let (limit, index) = match &part.limit {
             LimitRef::Index(index) => (self.identity.limit(*index)?.clone(), self.identity.index(*index)?),
             LimitRef::Name(name) => self.identity.by_name(name)?,
@@ -242,13 +258,7 @@ impl BrokenStore {
     fn of_the_instance_now(&self, open: &mut Open<'_>, receipt: &Receipt) -> Receipt {
         let mut parts = receipt.parts().to_vec();
         for part in &mut parts {
-            part.instance = match self.held(open, part).map(|held| held.count) {
-                Some(Count::Window(window, _)) => window.instance,
-                Some(Count::Sliding(buckets, ..)) => buckets.instance(buckets.start),
-                Some(Count::Bucket(level, _)) => level.identity,
-                Some(Count::Entries(roll)) => roll.identity,
-                None => part.instance,
-            };
+            part.instance = self.held(open, part).map_or(part.instance, |held| instance_now(&held));
         }
         Receipt::new(self.identity.tag(), receipt.charged_at(), parts.into_iter().collect(), Statuses::new())
     }
@@ -316,6 +326,16 @@ impl BrokenStore {
     }
 }
 
+/// The instance that a charge would be of.
+pub(super) fn instance_now(held: &Held) -> u64 {
+    match &held.count {
+        Count::Window(window, _) => window.instance,
+        Count::Sliding(buckets, ..) => buckets.instance(buckets.start),
+        Count::Bucket(level, _) => level.identity,
+        Count::Entries(roll) => roll.identity,
+    }
+}
+
 /// An answer on its way. If nobody waits for it any more its charge is refunded, unless a retry will find
 /// it by its idempotency key.
 struct OnItsWay<'a> {
@@ -376,7 +396,16 @@ impl Store for BrokenStore {
             let receipt = self.without_variants(request.receipt);
             return engine::settle(&mut open, &SettleRequest { receipt: &receipt, ..*request }, now, &mut random);
         }
-        engine::settle(&mut open, request, now, &mut random)
+        let before = self.reservations_of(&mut open, request.receipt);
+        let reply = engine::settle(&mut open, request, now, &mut random)?;
+        match reply.settlement {
+            Settlement::Refused(_) if self.is(Fault::EndsWithARefusal) => {
+                self.end_reservations(&mut open, request.receipt);
+            }
+            Settlement::Settled(_) if self.is(Fault::LapsesThoughSettled) => open.put_reservations(before),
+            _ => {}
+        }
+        Ok(reply)
     }
 
     async fn renew(&self, receipt: &Receipt) -> Result<Renewal, Error> {
@@ -405,7 +434,14 @@ impl Store for BrokenStore {
         let mut book = self.lock();
         let mut open = self.open(&mut book);
         let now = open.now;
-        engine::leases(&mut open, limit, key, now)
+        let leases = engine::leases(&mut open, limit, key, now)?;
+        if self.is(Fault::RenewsWhatItTells) {
+            leases.iter().try_for_each(|lease| engine::renew(&mut open, &lease.receipt, now).map(drop))?;
+        }
+        if self.is(Fault::TellsReleasedLeases) {
+            return Ok(self.leases_released_or_not(&mut open, limit, key));
+        }
+        Ok(leases)
     }
 
     async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
@@ -414,7 +450,7 @@ impl Store for BrokenStore {
         let (name, moment) = (self.identity.index_of(request.limit).name, open.now);
         let now = moment.as_micros();
         let places: Vec<OwnedPlace> = open.book.counts.keys().filter(|place| place.name == name).cloned().collect();
-        for place in &places {
+        for place in places.iter().filter(|_| !self.is(Fault::ListsWhatLapsed)) {
             engine::lapse(&mut open, Place { name, key: place.key.as_ref() }, moment);
         }
         let live = open.book.counts.iter().filter(|(place, held)| place.name == name && held.expires_at() > now);

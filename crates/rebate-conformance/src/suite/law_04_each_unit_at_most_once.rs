@@ -316,6 +316,30 @@ pub fn a_released_lease_is_gone<H: Harness>(harness: &H) {
     let Decision::Allowed(_) = scene.charge(&limit, "k", 3) else { panic!("all places are free") };
 }
 
+/// A lease that is told is as good as the receipt of its charge, and both together release it once.
+pub fn a_lease_told_is_the_one_charged<H: Harness>(harness: &H) {
+    let scene = Scene::new(harness);
+    let limit = limit("places", "9 at once for 10m");
+    let _ = scene.take(&limit, "k", 1);
+    scene.advance(Duration::from_secs(1));
+    let mut receipt = scene.take(&limit, "k", 3);
+    let mut told = scene.leases(&limit, "k").remove(1).receipt;
+    assert_eq!(outcome(&scene.refund(&mut told, 1)), (1, 1, false));
+    assert_eq!(outcome(&scene.refund(&mut receipt, 2)), (1, 2, false));
+    let again = scene.leases(&limit, "k").remove(1);
+    assert_eq!((again.units, again.receipt.refunded()), (1, 2));
+    let mut again = scene.copy(&again.receipt);
+    assert_eq!(outcome(&scene.refund(&mut again, 3)), (1, 3, false));
+    for receipt in [&mut told, &mut receipt] {
+        assert_eq!(outcome(&scene.refund(receipt, 3)), (0, 3, false));
+    }
+    assert_eq!(scene.remaining(&limit, "k"), 8);
+    // Nor once it ran out.
+    let mut last = scene.leases(&limit, "k").remove(0).receipt;
+    scene.advance(Duration::from_secs(599));
+    assert_eq!(outcome(&scene.refund(&mut last, 1)), (0, 0, true));
+}
+
 /// A settlement tops up under the variant that was charged, from a token too, whichever one the store met last.
 pub fn a_top_up_goes_by_the_variant_charged<H: Harness>(harness: &H, sample: &Sample) {
     let (free, pro) = sample.variants();

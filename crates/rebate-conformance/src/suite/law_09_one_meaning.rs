@@ -277,3 +277,64 @@ pub fn a_variants_rate_keeps_missing_tokens<H: Harness>(harness: &H) {
     let back = scene.refund(&mut receipt, 8);
     assert_eq!((back.given_back(), back.any_expired()), (0, true));
 }
+
+/// Who holds places is told in the order of their ends (of those that end together, of their charges): how many, and until
+/// when. A renewal moves the end; what was released or has ended is not told.
+pub fn leases_are_told_as_they_are<H: Harness>(harness: &H) {
+    let scene = Scene::new(harness);
+    let limit = limit("places", "9 at once for 10m");
+    let told = || {
+        let leases = scene.leases(&limit, "k");
+        leases
+            .iter()
+            .map(|lease| {
+                let part = &lease.receipt.parts()[0];
+                assert_eq!((part.key().bytes(), part.cost - part.refunded), (&b"k"[..], lease.units));
+                assert!(!lease.receipt.is_idempotent() && !lease.receipt.is_replay());
+                (lease.units, (lease.until.as_micros() - START.as_micros()) / 1_000_000)
+            })
+            .collect::<Vec<_>>()
+    };
+    assert!(told().is_empty());
+    let first = scene.take(&limit, "k", 1);
+    scene.advance(seconds(100));
+    let [mut second, mut third] = [3, 2].map(|cost| scene.take(&limit, "k", cost));
+    let _ = scene.take(&limit, "other", 4);
+    assert_eq!(told(), [(1, 600), (3, 700), (2, 700)]);
+    scene.advance(seconds(100));
+    // By what was told of it as well as by its own receipt.
+    for receipt in [&first, &scene.leases(&limit, "k")[0].receipt] {
+        let renewal = scene.run(scene.limiter.renew(receipt)).expect("no trouble");
+        assert_eq!(renewal.parts[0], PartRenewal::Until(START.saturating_add(seconds(800))));
+        assert_eq!(told(), [(3, 700), (2, 700), (1, 800)]);
+    }
+    let _ = scene.refund(&mut second, 1);
+    assert_eq!(told(), [(2, 700), (2, 700), (1, 800)]);
+    let _ = scene.refund(&mut third, 2);
+    assert_eq!(told(), [(2, 700), (1, 800)]);
+    scene.advance(seconds(500) - MICROSECOND);
+    assert_eq!(told(), [(2, 700), (1, 800)]);
+    scene.advance(MICROSECOND);
+    assert_eq!(told(), [(1, 800)]);
+    assert!(scene.reset(&limit, "k"));
+    assert!(told().is_empty());
+}
+
+/// Limits of other kinds have no leases: to ask for them is a mistake, and is said to be one.
+pub fn only_concurrency_limits_have_leases<H: Harness>(harness: &H, sample: &Sample) {
+    let scene = Scene::new(harness);
+    let limit = sample.limit();
+    let receipt = scene.take(&limit, "k", 4);
+    match scene.run(scene.limiter.leases(&limit, "k")) {
+        Ok(leases) => {
+            assert!(sample.is(&["concurrency"]), "{leases:?}");
+            let [lease] = &leases[..] else { panic!("one lease: {leases:?}") };
+            assert_eq!((lease.units, lease.until), (4, receipt.charged_at().saturating_add(sample.window)));
+        }
+        Err(error) => {
+            assert!(!sample.is(&["concurrency"]), "{error:?}");
+            assert!(error.is_invalid() && !error.may_have_happened() && !error.is_retryable(), "{error:?}");
+        }
+    }
+    assert_eq!(scene.remaining(&limit, "k"), 6);
+}

@@ -84,3 +84,23 @@ pub fn a_look_neither_takes_nor_gives<H: Harness>(harness: &H, sample: &Sample) 
     assert_eq!(scene.remaining(&limit, "other"), 9);
     scene.advance(Duration::from_micros(1));
 }
+
+/// To ask who holds a key's leases moves none of them, and makes no count.
+pub fn asking_who_holds_what_changes_nothing<H: Harness>(harness: &H) {
+    let scene = Scene::new(harness);
+    let limit = super::scene::limit("places", "3 at once for 1m");
+    assert!(scene.leases(&limit, "k").is_empty());
+    assert!(scene.listed(&limit).is_empty());
+    for key in ["k", "twin"] {
+        let _ = scene.take(&limit, key, 2);
+    }
+    for _ in 0..5 {
+        scene.advance(Duration::from_secs(10));
+        assert_eq!(scene.leases(&limit, "k").len(), 1);
+        let looks = ["k", "twin"].map(|key| Seen::status(&scene.peek(&limit, key)));
+        assert_eq!(looks[0], looks[1]);
+    }
+    scene.advance(Duration::from_secs(10));
+    assert!(scene.leases(&limit, "k").is_empty());
+    assert!(scene.listed(&limit).is_empty());
+}

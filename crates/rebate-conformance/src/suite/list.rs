@@ -64,6 +64,7 @@ macro_rules! __cases {
                 one after_a_day_nothing_is_topped_up;
                 one a_top_up_is_charged_now;
                 one a_released_lease_is_gone;
+                one a_lease_told_is_the_one_charged;
                 each a_top_up_goes_by_the_variant_charged;
             }
             law_05_never_across_windows {
@@ -126,6 +127,8 @@ macro_rules! __cases {
                 one another_rate_keeps_missing_tokens;
                 each a_variant_keeps_what_was_used;
                 one a_variants_rate_keeps_missing_tokens;
+                one leases_are_told_as_they_are;
+                each only_concurrency_limits_have_leases;
             }
             law_10_keys_do_not_meet {
                 one bytes_are_only_bytes;
@@ -167,6 +170,7 @@ macro_rules! __cases {
                 each looking_moves_nothing;
                 each a_look_is_no_act_in_time;
                 each a_look_neither_takes_nor_gives;
+                one asking_who_holds_what_changes_nothing;
             }
             law_14_trouble_is_said {
                 each a_bad_request_has_not_happened;
