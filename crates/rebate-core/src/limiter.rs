@@ -134,8 +134,8 @@ impl<S: Store> Limiter<S> {
     /// give it back, by the store itself: no process need be there. A settlement ends the reservation, unless it is refused:
     /// what it settled stands. A refund does not end it. Leases end by themselves, whenever that is.
     ///
-    /// Waits and resets are told as if it were settled. A settlement that comes too late charges nothing, and tells all as
-    /// shortfall.
+    /// Waits and resets are told as if it were settled. A settlement that comes too late is one after that refund: it charges
+    /// nothing that was given back, and tells it as shortfall.
     ///
     /// ```
     /// # use rebate_core::{Item, Limiter, Error, Store, Decision, Shortfall};
