@@ -107,6 +107,30 @@ fn idempotency_keys_of_every_length_and_lifetime() {
 }
 
 #[test]
+fn reservations_of_every_time() {
+    let (limiter, clock) = limiter();
+    let limit = limiter.limit("reserved", "9/day").unwrap();
+    let items = [Item::new(&limit, "k").cost(3)];
+    let century = rebate_core::MAX_WINDOW;
+    for within in [Duration::ZERO, Duration::from_nanos(999), century + Duration::from_micros(1), Duration::MAX] {
+        let error = limiter.reserve_now(&items, within).unwrap_err();
+        assert!(error.is_invalid() && !error.may_have_happened(), "{within:?}");
+        assert!(error.to_string().contains("from a microsecond to a century"), "{error}");
+    }
+    assert_eq!(limiter.peek_now(&limit, "k").unwrap().used(), 0);
+    for within in [century, Duration::from_nanos(1999), Duration::from_micros(1)] {
+        let _reserved = allowed(limiter.reserve_now(&items, within));
+    }
+    assert_eq!(limiter.peek_now(&limit, "k").unwrap().used(), 9);
+    clock.advance(Duration::from_micros(1));
+    assert_eq!(limiter.peek_now(&limit, "k").unwrap().used(), 3);
+    // At the end of time its own end lies beyond.
+    clock.set(Timestamp::MAX);
+    let _reserved = allowed(limiter.reserve_now(&items, century));
+    assert_eq!(limiter.peek_now(&limit, "k").unwrap().used(), 3);
+}
+
+#[test]
 fn clocks_at_zero_at_the_end_of_time_and_everywhere_between() {
     for policy in POLICIES {
         let moments = [0, 1, 999_999, 1 << 32, NOON.as_micros(), Timestamp::MAX.as_micros() - 1, u64::MAX];

@@ -139,6 +139,9 @@ impl Counts for Locked<'_> {
                 }
                 // It may turn out not to fit an entry.
                 further += BESIDE_BYTES + bytes_of_key(place.key);
+            } else if kept == Kept::InTable && bytes > 0 {
+                // What is reserved is kept beside the table.
+                further += BESIDE_BYTES + bytes_of_key(place.key);
             } else if kept == Kept::InTable && !self.shared.budget.has_reserve(further + BESIDE_BYTES) {
                 // It may fit its entry no more.
                 return Err(self.shared.budget.full());

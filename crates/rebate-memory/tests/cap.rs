@@ -83,6 +83,65 @@ fn top_ups_meet_the_cap() {
     assert!(limiter.store().used_bytes() <= limiter.store().capacity_bytes() / 16 * 15, "after {settled}");
 }
 
+/// Reserves of one key, or of others in turn, until there is no room; answers how often there was.
+fn reserve_until_full(limiter: &Limiter<MemoryStore<ManualClock>>, policy: &str, keys: usize) -> usize {
+    let limit = limiter.limit("reserved", policy).expect("a limit");
+    for reserved in 0..100_000 {
+        let key = format!("reserved:{}", reserved % keys);
+        match limiter.reserve_now(&[Item::new(&limit, &key)], Duration::from_secs(600)) {
+            Ok(decision) => assert!(decision.may_proceed(), "{policy}: the quota is larger"),
+            Err(error) => {
+                assert!(error.is_full(), "{policy}: {error}");
+                return reserved;
+            }
+        }
+        assert!(limiter.store().used_bytes() <= limiter.store().capacity_bytes(), "{policy}: after {reserved}");
+    }
+    panic!("{policy}: 100,000 reservations do not count");
+}
+
+#[test]
+fn reservations_meet_the_cap() {
+    for policy in ["1000000/day", "1000000/day sliding", "1000000/day sliding log", "1000000/day burst 1000000"] {
+        for keys in [1, 3, 1_000_000] {
+            let (clock, limiter) = limiter(1 << 18);
+            let fitted = reserve_until_full(&limiter, policy, keys);
+            assert!(fitted > 100, "{policy}: {fitted} of {keys} keys");
+            // Those that have ended, and were looked at, make room for others.
+            clock.advance(Duration::from_secs(600));
+            let limit = limiter.limit("reserved", policy).expect("a limit");
+            let listed = limiter.list_now(&limit, None, 1_000_000).expect("no trouble").keys;
+            assert!(listed.iter().all(|(_, status)| status.used() == 0), "{policy}");
+            assert!(limiter.store().used_bytes() <= limiter.store().capacity_bytes(), "{policy}");
+            if keys <= 3 {
+                assert!(reserve_until_full(&limiter, policy, keys) > 100, "{policy}: of {keys} keys");
+            }
+        }
+    }
+}
+
+#[test]
+fn many_reserved_in_one_charge_meet_the_cap() {
+    let keys: Vec<String> = (0..1024).map(|at| format!("key:{at}")).collect();
+    let mut fitted = 0;
+    for filled in (0..16_000).step_by(500) {
+        let (_, limiter) = limiter(1 << 20);
+        let limit = limiter.limit("limit", "10/day").expect("a limit");
+        let items: Vec<Item<'_>> = keys.iter().map(|key| Item::new(&limit, key)).collect();
+        if limiter.charge_all_now(&items).is_err() {
+            break;
+        }
+        fill(&limiter, "10/day sliding", 1, filled);
+        match limiter.reserve_now(&items, Duration::from_secs(600)) {
+            Ok(decision) => fitted += usize::from(decision.may_proceed()),
+            Err(error) => assert!(error.is_full()),
+        }
+        let (used, cap) = (limiter.store().used_bytes(), limiter.store().capacity_bytes());
+        assert!(used <= cap, "after {filled}: {used} of {cap}");
+    }
+    assert!(fitted > 0);
+}
+
 #[test]
 fn a_release_needs_no_room() {
     let (_, limiter) = limiter(4096);
