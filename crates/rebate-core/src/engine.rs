@@ -85,8 +85,12 @@ pub struct Note {
 impl Note {
     /// Whether the key still stands for its charge at `now`.
     pub fn is_in_force(&self, now: Timestamp) -> bool {
-        let now = now.as_micros();
-        now < self.expires_at && self.reserved_until.is_none_or(|end| now < end)
+        now.as_micros() < self.ends_at()
+    }
+
+    /// The moment, in microseconds since the epoch, from which it says nothing: it may be dropped. A settlement may move it.
+    pub fn ends_at(&self) -> u64 {
+        self.reserved_until.map_or(self.expires_at, |end| end.min(self.expires_at))
     }
 }
 

@@ -192,7 +192,7 @@ impl Shard {
         self.sweep(shared, all, now, false);
         let in_table = self.table.entries().map(|entry| shared.entry_expires_at(entry));
         let beside = self.beside.values().map(Held::expires_at);
-        let notes = self.notes.values().map(|note| note.expires_at);
+        let notes = self.notes.values().map(Note::ends_at);
         let top_ups = self.top_ups.values().map(TopUps::expires_at);
         self.next_expiry = in_table.chain(beside).chain(notes).chain(top_ups).min().unwrap_or(0);
         self.shrink(shared);
@@ -228,7 +228,7 @@ impl Shard {
                 shared.budget.give_back(bytes_of_held(&place, &held));
             }
             if let Some(at) = turn(self.cursor, self.notes.len())
-                && self.notes[at].expires_at + grace(None) <= now
+                && self.notes[at].ends_at() + grace(None) <= now
                 && let Some((key, note)) = self.notes.swap_remove_index(at)
             {
                 shared.budget.give_back(bytes_of_note(&key, &note));
@@ -386,7 +386,7 @@ impl Shard {
     pub(crate) fn put_note(&mut self, shared: &Shared, scope: KeyRef<'_>, key: &[u8], note: Note) {
         let key = (Key::new(scope), Box::from(key));
         shared.budget.add(bytes_of_note(&key, &note));
-        self.will_expire(note.expires_at);
+        self.will_expire(note.ends_at());
         self.notes.insert(key, note);
     }
 

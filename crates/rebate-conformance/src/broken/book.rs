@@ -92,7 +92,7 @@ impl Open<'_> {
         let passed_over = |key: &Key| only_theirs && places.iter().all(|place| shard(place.key) != shard(key.as_ref()));
         let keeps_top_ups = self.is(Fault::KeepsEndedTopUps);
         self.book.counts.retain(|place, held| held.expires_at() > now || passed_over(&place.key));
-        self.book.notes.retain(|(scope, _), note| note.expires_at > now || passed_over(scope));
+        self.book.notes.retain(|(scope, _), note| note.ends_at() > now || passed_over(scope));
         self.book
             .top_ups
             .retain(|place, top_ups| top_ups.expires_at() > now || keeps_top_ups || passed_over(&place.key));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rebate_core::{Decision, Error, Fallback, Idempotency, Item, Limit, Receipt, Shortfall};
+use rebate_core::{ChargeRequest, Decision, Error, Fallback, Idempotency, Item, Limit, Receipt, Shortfall};
 
 use super::scene::{Sample, Scene, Seen, admitted, limit};
 use crate::Harness;
@@ -136,20 +136,24 @@ pub fn an_ended_log_makes_room_for_other_keys<H: Harness>(harness: &H) {
     }
 }
 
-/// Idempotency keys whose lifetime is over make room for charges in other scopes.
+/// Idempotency keys whose lifetime is over, or whose charge was reserved until now, make room for charges in other scopes.
 pub fn ended_idempotency_keys_make_room_for_other_keys<H: Harness>(harness: &H) {
-    for set in 0..SETS {
+    for (set, is_reserved) in (0..SETS).flat_map(|set| [(set, false), (set, true)]) {
         let scene = Scene::capped(harness, ROOM);
         let (hour, new) = (limit("hour", "1000000/hour"), large_key(set));
-        let (key, lifetime) = (format!("scope {set}"), Duration::from_secs(60));
+        let (key, minute) = (format!("scope {set}"), Duration::from_secs(60));
+        let items = [Item::new(&hour, &key)];
         let room = (0..TOO_MANY).find(|n| {
             let request = format!("{n} {}", "x".repeat(200));
-            let once = Idempotency::new(&request).lifetime(lifetime);
-            let answer = scene.run(scene.limiter.charge_once(&[Item::new(&hour, &key)], once));
-            unless_full(answer).map(admitted).is_none()
+            let once = Idempotency::new(&request);
+            let request = match is_reserved {
+                true => ChargeRequest::new(&items).once(once).reserved(minute),
+                false => ChargeRequest::new(&items).once(once.lifetime(minute)),
+            };
+            unless_full(scene.run(scene.limiter.charge_with(&request))).map(admitted).is_none()
         });
         assert!(room.is_some() && !fits(&scene, &hour, &new));
-        scene.advance(lifetime);
+        scene.advance(minute);
         assert!(fits(&scene, &hour, &new), "the idempotency keys that ended are kept: set {set}");
     }
 }
