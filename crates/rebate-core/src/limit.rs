@@ -302,6 +302,14 @@ impl Identity {
         self.limits.at(by_name.get(name)?.last()?.number).cloned()
     }
 
+    /// The limit that a receipt's part names, where it is known here.
+    pub fn named(&self, limit: &LimitRef) -> Option<Limit> {
+        match limit {
+            LimitRef::Index(number) => self.limit(*number).cloned(),
+            LimitRef::Name(name) => self.by_name(name).map(|(limit, _)| limit),
+        }
+    }
+
     /// The limit by which more is charged to what a receipt's part was charged to: the one last entered under its
     /// name, or the part's own, where that is a [variant](Limit::variant) of it.
     pub fn to_top_up(&self, limit: &LimitRef) -> Option<(Limit, LimitIndex)> {

@@ -1,5 +1,6 @@
 //! The limiter: what callers see.
 
+mod leases;
 mod now;
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::decision::{Decision, Denial, Lease, PartRefund, Refund, Renewal, Settlement, Shortfall, Status, Unchecked};
+use crate::decision::{Decision, Denial, PartRefund, Refund, Settlement, Shortfall, Status, Unchecked};
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::key::KeyRef;
@@ -266,14 +267,6 @@ impl<S: Store> Limiter<S> {
         Ok(note_settlement(receipt, reply))
     }
 
-    /// Moves the end of the receipt's leases to a whole lease from now. Releasing is refunding.
-    ///
-    /// # Errors
-    /// See [`Error`]. That a lease has ended is no error; the answer says so.
-    pub async fn renew(&self, receipt: &Receipt) -> Result<Renewal, Error> {
-        self.shared.store.renew(receipt).await
-    }
-
     /// Quota, remaining and reset of `limit` for `key`; changes nothing.
     ///
     /// # Errors
@@ -309,28 +302,6 @@ impl<S: Store> Limiter<S> {
     pub async fn list(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
         self.enter(limit, false)?;
         self.shared.store.list(&ListRequest { limit, after, size: size.max(1) }).await
-    }
-
-    /// Who holds what: the places that `key` holds of a concurrency limit, each with a receipt that releases it; in the
-    /// order of their ends. Changes nothing. Which keys hold any is told by [`list`](Limiter::list).
-    ///
-    /// ```
-    /// # use rebate_core::{Limiter, Error, Store};
-    /// # async fn example(limiter: &Limiter<impl Store>) -> Result<(), Error> {
-    /// let at_once = limiter.limit("at-once", "3 at once for 10m")?;
-    /// for mut lease in limiter.leases(&at_once, "user:42").await? {
-    ///     println!("{} until {}: {}", lease.units, lease.until, limiter.token(&lease.receipt)?);
-    ///     limiter.refund(&mut lease.receipt).await?; // An operator frees it.
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// See [`Error`]; [`Error::is_invalid`] when `limit` is no concurrency limit.
-    pub async fn leases<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Vec<Lease>, Error> {
-        let item = Item::new(limit, key);
-        self.ready(&[item])?;
-        self.shared.store.leases(limit, item.key).await
     }
 
     /// Wraps a receipt so that it is refunded whole when dropped, unless [`Guard::keep`] is called

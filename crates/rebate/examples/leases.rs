@@ -24,8 +24,8 @@ fn main() -> Result<(), rebate::Error> {
         println!("a third: denied, {} s to wait", wait.as_secs());
     }
 
-    // Parts are refunded apart: the place, which is released, and not the day.
-    limiter.refund_parts_now(&mut first, &[1, 0])?;
+    // The place is free again; the day is not refunded.
+    limiter.release_now(&mut first)?;
     show("one finished")?;
 
     clock.advance(Duration::from_secs(9 * 60));

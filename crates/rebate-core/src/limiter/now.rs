@@ -3,7 +3,7 @@
 use super::{Limiter, each, fall_back, first, first_parts, note_refund, note_settlement, whole};
 use std::time::Duration;
 
-use crate::decision::{Decision, Lease, Refund, Renewal, Settlement, Shortfall, Status};
+use crate::decision::{Decision, Refund, Settlement, Shortfall, Status};
 use crate::error::Error;
 use crate::key::KeyRef;
 use crate::limit::Limit;
@@ -111,14 +111,6 @@ impl<S: SyncStore> Limiter<S> {
         Ok(note_settlement(receipt, reply))
     }
 
-    /// [`Limiter::renew`] without a future.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn renew_now(&self, receipt: &Receipt) -> Result<Renewal, Error> {
-        self.shared.store.renew_now(receipt)
-    }
-
     /// [`Limiter::peek`] without a future.
     ///
     /// # Errors
@@ -153,14 +145,5 @@ impl<S: SyncStore> Limiter<S> {
     pub fn list_now(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
         self.enter(limit, false)?;
         self.shared.store.list_now(&ListRequest { limit, after, size: size.max(1) })
-    }
-    /// [`Limiter::leases`] without a future.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn leases_now<'a>(&self, limit: &'a Limit, key: impl Into<KeyRef<'a>>) -> Result<Vec<Lease>, Error> {
-        let item = Item::new(limit, key);
-        self.ready(&[item])?;
-        self.shared.store.leases_now(limit, item.key)
     }
 }
