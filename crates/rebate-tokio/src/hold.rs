@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::again::pauses;
+use crate::again::Again;
 
 /// Holds the leases of a receipt: renews them in the background, at every third of a lease, and releases them when it is
 /// dropped: when the work ends, fails, panics or is cancelled. Where its process dies nobody renews them, and they end by
@@ -152,12 +152,8 @@ impl<S: Store> Drop for Hold<S> {
         }
         let limiter = self.limiter.clone();
         self.runtime.spawn(async move {
-            for pause in pauses() {
-                match limiter.release(&mut receipt).await {
-                    Err(error) if error.is_retryable() => sleep(pause).await,
-                    _ => return,
-                }
-            }
+            let mut again = Again::default();
+            while again.is_due(limiter.release(&mut receipt).await).await {}
         });
     }
 }
@@ -193,6 +189,7 @@ struct Leases {
     /// The shortest.
     lease: Duration,
     is_fresh: bool,
+    since: Instant,
 }
 
 impl Leases {
@@ -213,6 +210,7 @@ impl Leases {
             lease,
             // Only a charge knows them.
             is_fresh: !receipt.statuses().is_empty(),
+            since: Instant::now(),
         };
         Ok(shortest.map(receipt_of))
     }
@@ -220,14 +218,14 @@ impl Leases {
     /// Renews until one is lost.
     async fn renew<S: Store>(self, limiter: &Limiter<S>) {
         // No later than in the store: the time is counted from before it was asked.
-        let mut end = Instant::now() + self.lease;
-        let mut pause = if self.is_fresh { self.lease / 3 } else { Duration::ZERO };
+        let mut end = self.since + self.lease;
+        let mut next = if self.is_fresh { self.since + self.lease / 3 } else { self.since };
         loop {
-            sleep_until(end.min(Instant::now() + pause)).await;
+            sleep_until(next.min(end)).await;
             let asked = Instant::now();
             match timeout_at(end, limiter.renew(&self.receipt)).await {
-                Ok(Ok(renewal)) if renewal.all_renewed() => (end, pause) = (asked + self.lease, self.lease / 3),
-                Ok(Err(_)) if Instant::now() < end => pause = self.lease / 30,
+                Ok(Ok(renewal)) if renewal.all_renewed() => (end, next) = (asked + self.lease, asked + self.lease / 3),
+                Ok(Err(_)) if Instant::now() < end => next = Instant::now() + self.lease / 30,
                 _ => return,
             }
         }

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use rebate_core::{Error, Limiter, Receipt, Settlement, Shortfall, Store};
-use tokio::time::sleep;
 
-use crate::again::pauses;
+use crate::again::Again;
 use crate::hold::Hold;
 
 /// Settles a charge that was made on an estimate once, at its true cost, however its work ends: by
@@ -131,12 +130,8 @@ impl<S: Store> Drop for Metered<S> {
         let Some(mut hold) = self.hold.take().filter(|hold| !hold.receipt().is_replay()) else { return };
         let used = std::mem::take(&mut self.used);
         hold.runtime().clone().spawn(async move {
-            for pause in pauses() {
-                match settle(&mut hold, &used).await {
-                    Err(error) if error.is_retryable() => sleep(pause).await,
-                    _ => return,
-                }
-            }
+            let mut again = Again::default();
+            while again.is_due(settle(&mut hold, &used).await).await {}
         });
     }
 }
