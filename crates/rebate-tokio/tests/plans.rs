@@ -196,13 +196,14 @@ async fn no_more_than_its_capacity_is_kept() {
 }
 
 /// Of each algorithm two plans, 5 and 10 units.
-const ALGORITHMS: [(&str, &str); 7] = [
+const ALGORITHMS: [(&str, &str); 8] = [
     ("5/day", "10/day"),
     ("5/month", "10/month"),
     ("5/24h from first", "10/24h from first"),
     ("5/day sliding", "10/day sliding"),
     ("5/day sliding log", "10/day sliding log"),
     ("1/day burst 5", "1/day burst 10"),
+    ("1/day burst 5", "2/day burst 10"),
     ("5 at once for 1h", "10 at once for 1h"),
 ];
 
