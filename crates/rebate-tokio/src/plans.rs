@@ -47,7 +47,7 @@ struct Shared<K, V> {
     lookup: Lookup<K, V>,
     keep_for: Duration,
     kept: Cache<K, Arc<Asked<V>>>,
-    /// One more with each invalidation of all.
+    /// One more with each invalidation of all, so that no clock has to tell what was asked before it.
     round: AtomicU64,
 }
 
@@ -113,10 +113,9 @@ where
         self.shared.kept.invalidate(subject);
     }
 
-    /// Forgets all plans, likewise.
+    /// Likewise for all subjects.
     pub fn invalidate_all(&self) {
         self.shared.round.fetch_add(1, Ordering::SeqCst);
-        self.shared.kept.invalidate_all();
     }
 }
 

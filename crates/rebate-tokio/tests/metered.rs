@@ -141,7 +141,12 @@ async fn each_part_has_its_own_cost_and_a_lease_is_held_and_released() {
     assert_eq!(used().await, [1, 1, 4000]);
     assert!(metered.used_parts(&[1, 1]).unwrap_err().is_invalid());
     metered.used_parts(&[9, 1, 700]).unwrap();
-    let _settled = metered.settle().await.unwrap();
+    let place = metered.settle().await.unwrap().settled().unwrap().parts[0];
+    assert_eq!(
+        (place.topped_up, place.given_back, place.shortfall),
+        (0, 0, 0),
+        "the settlement leaves the lease alone"
+    );
     assert_eq!(used().await, [0, 1, 700]);
 
     let mut metered = Metered::new(&limiter, charged(&limiter, &items[..2]).await).unwrap();

@@ -58,17 +58,18 @@ pub async fn used<S: Store>(limiter: &Limiter<S>, limit: &Limit) -> u64 {
 pub struct Remote {
     store: Arc<MemoryStore<ManualClock>>,
     pub away: Arc<AtomicBool>,
-    pub renewals: Arc<AtomicU64>,
+    pub calls: Arc<AtomicU64>,
 }
 
 pub fn remote() -> (Limiter<Remote>, ManualClock) {
     let clock = ManualClock::at(Timestamp::from_secs(1_699_963_200));
     let store = Arc::new(MemoryStore::builder().clock(clock.clone()).build().unwrap());
-    (Limiter::new(Remote { store, away: Arc::default(), renewals: Arc::default() }), clock)
+    (Limiter::new(Remote { store, away: Arc::default(), calls: Arc::default() }), clock)
 }
 
 impl Remote {
     async fn reach(&self) -> Result<&MemoryStore<ManualClock>, Error> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         yield_now().await;
         match self.away.load(Ordering::SeqCst) {
             true => Err(Error::unavailable("the test has taken it away", false)),
@@ -95,7 +96,6 @@ impl Store for Remote {
     }
 
     async fn renew(&self, receipt: &Receipt) -> Result<Renewal, Error> {
-        self.renewals.fetch_add(1, Ordering::SeqCst);
         self.reach().await?.renew_now(receipt)
     }
 
