@@ -11,5 +11,7 @@ pub use rebate_redis::{
 };
 #[cfg(feature = "rules")]
 pub use rebate_rules as rules;
+#[cfg(feature = "tokio")]
+pub use rebate_tokio::{Hold, Metered, Plans};
 #[cfg(feature = "tower")]
 pub use rebate_tower as tower;
