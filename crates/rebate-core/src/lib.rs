@@ -26,6 +26,7 @@ mod reserved;
 mod store;
 mod time;
 mod token;
+mod usage;
 
 pub use any_store::AnyStore;
 pub use calendar::{Calendar, CalendarUnit};
@@ -49,3 +50,4 @@ pub use store::{
     Store, SyncStore,
 };
 pub use time::Timestamp;
+pub use usage::Usage;

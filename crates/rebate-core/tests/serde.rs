@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use common::{NOON, allowed, denied, limiter};
 use rebate_core::{
     CalendarUnit, Fallback, Item, Limit, PartRenewal, Policy, Refund, Renewal, Retry, Settled, Shortfall, Status,
-    Timestamp,
+    Timestamp, Usage,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,6 +52,16 @@ fn what_is_wrong_is_said() {
     ] {
         assert!(from_value::<Limit>(wrong.clone()).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn usage() {
+    let (limiter, _) = limiter();
+    let daily = limiter.limit("daily", "50/day").unwrap();
+    let _kept = allowed(limiter.charge_all_now(&[Item::new(&daily, "k").cost(49)]));
+    let usage: Usage = limiter.usage_now(&daily, "k").unwrap();
+    let written = json!({"limit": "daily", "used": 49, "quota": 50, "remaining": 1, "reset_micros": 43_200_000_000u64});
+    both_ways(usage, written);
 }
 
 #[test]
