@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use rebate::{Limit, Policy};
 
+use crate::leases::{self, LeasesArguments};
 use crate::peek::{self, CountArguments, PeekArguments};
 use crate::refund::{self, RefundArguments};
 use crate::replay;
@@ -57,6 +58,9 @@ enum Command {
     /// Tells how much of a limit one key has used
     #[command(after_help = STORE_EXIT_STATUS)]
     Peek(PeekArguments),
+    /// Tells which places of a concurrency limit one key holds, each with the token that `rebate refund` releases it by
+    #[command(after_help = STORE_EXIT_STATUS)]
+    Leases(LeasesArguments),
     /// Forgets what one key has used of a limit; its receipts expire
     #[command(after_help = STORE_EXIT_STATUS)]
     Reset(CountArguments),
@@ -228,6 +232,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => ("status", status::run(arguments)),
         Command::Refund(arguments) => ("refund", refund::run(arguments)),
         Command::Peek(arguments) => ("peek", peek::peek(arguments)),
+        Command::Leases(arguments) => ("leases", leases::run(arguments)),
         Command::Reset(arguments) => ("reset", peek::reset(arguments)),
     };
     match outcome {

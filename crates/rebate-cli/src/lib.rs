@@ -7,6 +7,7 @@
 
 mod arguments;
 mod json;
+mod leases;
 mod peek;
 mod refund;
 mod replay;

@@ -40,15 +40,15 @@ pub(crate) struct PeekArguments {
 }
 
 impl CountArguments {
-    async fn find(&self) -> Result<(Limiter<RedisStore>, Limit), Trouble> {
+    pub(crate) async fn find(&self) -> Result<(RedisStore, Limit), Trouble> {
         let store = self.store.open()?;
         let limits = resolve(&store, &self.store, std::slice::from_ref(&self.limit)).await?;
         // One was named, so there is one.
         let limit = limits.into_iter().next().ok_or(Trouble::Usage("--limit is missing".into()))?;
-        Ok((Limiter::new(store), limit))
+        Ok((store, limit))
     }
 
-    fn key(&self) -> KeyRef<'_> {
+    pub(crate) fn key(&self) -> KeyRef<'_> {
         let key = self.key.as_encoded_bytes();
         match &self.group {
             None => KeyRef::new(key),
@@ -61,8 +61,8 @@ impl CountArguments {
 pub(crate) fn peek(arguments: &PeekArguments) -> Result<(), Trouble> {
     let key = arguments.count.key();
     block_on(async {
-        let (limiter, limit) = arguments.count.find().await?;
-        let status = limiter.peek(&limit, key).await?;
+        let (store, limit) = arguments.count.find().await?;
+        let status = Limiter::new(store).peek(&limit, key).await?;
         if arguments.json {
             let row = Row::new(limit.name(), key, &status);
             // No map with other keys than text, no number that is not finite: nothing in it can fail.
@@ -76,8 +76,8 @@ pub(crate) fn peek(arguments: &PeekArguments) -> Result<(), Trouble> {
 pub(crate) fn reset(arguments: &CountArguments) -> Result<(), Trouble> {
     let key = arguments.key();
     block_on(async {
-        let (limiter, limit) = arguments.find().await?;
-        let said = limiter.reset(&limit, key).await?;
+        let (store, limit) = arguments.find().await?;
+        let said = Limiter::new(store).reset(&limit, key).await?;
         let what = if said {
             "forgotten what was used; receipts of it are expired"
         } else {

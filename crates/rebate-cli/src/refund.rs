@@ -1,8 +1,6 @@
 //! `rebate refund`: gives back what a token says was charged.
 
-use std::fs;
 use std::io::{self, Read};
-use std::path::PathBuf;
 
 use clap::Args;
 use rebate::{Error, Limit, LimitRef, Limiter, Part, PartRefund, Receipt, RedisStore, Refund, Store};
@@ -11,7 +9,7 @@ use serde::Serialize;
 use crate::json::{KeyReport, StatusReport};
 use crate::peek::say;
 use crate::show::{grouped, shown_key, shown_status};
-use crate::store::{StoreArguments, block_on};
+use crate::store::{SecretArguments, StoreArguments, block_on};
 use crate::trouble::Trouble;
 
 #[derive(Args, Debug)]
@@ -23,10 +21,8 @@ pub(crate) struct RefundArguments {
     #[arg(long, value_name = "N")]
     up_to: Option<u64>,
 
-    /// A file with the secret that signs the services' tokens; a line break at its end is no part of it [default: the
-    /// variable REBATE_SECRET, if it is set; else tokens are not signed]
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    secret: SecretArguments,
 
     /// Write one JSON object instead of sentences
     #[arg(long)]
@@ -69,13 +65,8 @@ struct PartReport {
 /// Refunds the token.
 pub(crate) fn run(arguments: &RefundArguments) -> Result<(), Trouble> {
     let token = read_token(&arguments.token)?;
-    let secret = read_secret(arguments)?;
-    let is_secret = secret.is_some();
-    let store = arguments.store.open()?;
-    let limiter = match secret {
-        Some(secret) => Limiter::signed(store, &secret)?,
-        None => Limiter::new(store),
-    };
+    let is_secret = arguments.secret.read()?.is_some();
+    let limiter = arguments.secret.limiter(arguments.store.open()?)?;
     let mut receipt = limiter.receipt(&token).map_err(|error| bad_token(&error, &token, is_secret))?;
     let refund = block_on(async {
         let refund = match arguments.up_to {
@@ -120,23 +111,6 @@ fn read_token(given: &str) -> Result<String, Trouble> {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(_) => Err(Trouble::Usage("malformed: standard input is no text, so it is no receipt's token".into())),
     }
-}
-
-fn read_secret(arguments: &RefundArguments) -> Result<Option<Vec<u8>>, Trouble> {
-    let Some(path) = &arguments.secret_file else {
-        let secret = std::env::var_os("REBATE_SECRET").map(|secret| secret.into_encoded_bytes());
-        return Ok(secret.filter(|secret| !secret.is_empty()));
-    };
-    let mut secret = fs::read(path)
-        .map_err(|error| Trouble::Usage(format!("the secret's file {} cannot be read: {error}", path.display())))?;
-    // Editors end every line; nobody means that to be secret.
-    if secret.ends_with(b"\n") {
-        secret.pop();
-        if secret.ends_with(b"\r") {
-            secret.pop();
-        }
-    }
-    Ok(Some(secret))
 }
 
 /// Which of the five faults a token has, and what would be right. Never the token.

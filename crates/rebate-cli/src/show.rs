@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use rebate::{KeyRef, Status};
 
-pub(crate) use crate::replay::table::{grouped, span};
+pub(crate) use crate::replay::table::{counted, grouped, span};
 
 /// A key or group as it stands in a line: as it is where that is plain, else quoted, with all that a terminal obeys and all
 /// bytes that are no text escaped. No two are shown alike.

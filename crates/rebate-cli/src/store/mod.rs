@@ -1,6 +1,7 @@
 //! The store that a command works on: where it is, and the limits that are written down there.
 
 mod limits;
+mod secret;
 
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use tokio::runtime;
 
 use crate::trouble::Trouble;
 pub(crate) use limits::{LimitArgument, nothing_written_down, resolve};
+pub(crate) use secret::SecretArguments;
 
 /// How long a call waits for the server: longer than services do, for nobody's request waits on this one.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
