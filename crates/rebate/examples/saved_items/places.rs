@@ -1,0 +1,78 @@
+//! Places of items that are not done: renewed, released, and given up where they were lost.
+
+use std::sync::Arc;
+
+use rebate::{Receipt, Shortfall};
+
+use crate::database::{self, Item};
+use crate::service::{Service, Trouble, day, wait_for};
+
+/// Renews for ever: an item holds its place from its creation until it is done, whether or not a worker is on it.
+pub(crate) async fn keep(service: Arc<Service>) {
+    let mut ticks = tokio::time::interval(service.plans.lease / 3);
+    loop {
+        ticks.tick().await;
+        match service.run(Service::renew_all).await {
+            Ok(held) => tracing::debug!(held, "places renewed"),
+            Err(trouble) => tracing::warn!(%trouble, "places were not renewed; the next round tries again"),
+        }
+    }
+}
+
+impl Service {
+    /// Renews the place of every item that is not done; how many hold theirs. An item whose place was lost, because nobody
+    /// renewed it in time, is given up, and paid back.
+    pub(crate) fn renew_all(&self) -> Result<usize, Trouble> {
+        let mut held = 0;
+        for item in self.database.transaction(|transaction| database::held(transaction))? {
+            let mut receipt = self.limiter.receipt(&item.receipt)?;
+            // Where the process that saved it did not live to do so. Repeated it changes nothing.
+            drop(wait_for(self.limiter.settle(&mut receipt, 1, Shortfall::Refuse))?);
+            if wait_for(self.limiter.renew(&receipt))?.all_renewed() {
+                held += 1;
+            } else {
+                self.give_up(&item, receipt)?;
+            }
+        }
+        Ok(held)
+    }
+
+    /// An item without a place is not worked on, and was paid for in vain.
+    fn give_up(&self, item: &Item, mut receipt: Receipt) -> Result<(), Trouble> {
+        self.database.transaction(|transaction| {
+            // Unless it was done meanwhile, and its place released.
+            if !database::move_on(transaction, item.id, ["waiting", "running"], "lapsed")? {
+                return Ok(());
+            }
+            // Repeating a refund changes nothing: should the commit fail, the next round does all of it again.
+            let refund = wait_for(self.limiter.refund(&mut receipt))?;
+            // The place's part, then the day's, whose window may be over.
+            let given_back = refund.parts.get(1).map_or(0, |part| part.in_all) as i64;
+            if given_back > 0 {
+                let day = day(&receipt);
+                database::count(transaction, &item.user, &day, -given_back)?;
+                database::enter(transaction, item, &day, "give back", &format!("item {}", item.id))?;
+            }
+            tracing::warn!(item = item.id, given_back, "an item's place was lost");
+            Ok(())
+        })
+    }
+
+    /// The oldest item that waits, to be worked on.
+    pub(crate) fn start_next(&self) -> Result<Option<Item>, Trouble> {
+        Ok(self.database.transaction(|transaction| database::start_next(transaction))?)
+    }
+
+    /// An item is done: its place is free, the day has been paid. Answers whether it was running.
+    pub(crate) fn finish(&self, item: &Item) -> Result<bool, Trouble> {
+        let id = item.id;
+        if !self.database.transaction(|transaction| database::move_on(transaction, id, ["running"; 2], "done"))? {
+            return Ok(false);
+        }
+        // In this order: a place that is not released, because the process ends here, frees itself. The other way round an
+        // item could be found without its place and given up.
+        let mut receipt = self.limiter.receipt(&item.receipt)?;
+        wait_for(self.limiter.release(&mut receipt))?;
+        Ok(true)
+    }
+}
