@@ -26,7 +26,9 @@ impl Drop for Process {
 fn program(settings: &[(&str, &str)]) -> Command {
     let arguments = ["-p", "rebate", "--features", "redis,serde", "--example", "saved_items"];
     let mut command = Command::new(crate::built::built("examples/saved_items", &arguments));
-    SETTINGS.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in SETTINGS {
+        command.env_remove(name);
+    }
     command.env("LISTEN", "127.0.0.1:0").envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

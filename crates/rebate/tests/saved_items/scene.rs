@@ -164,7 +164,7 @@ impl Answer {
     #[track_caller]
     pub(crate) fn denied(&self) -> (&str, u64) {
         assert_eq!((self.status, self.header("content-type")), (429, Some("application/problem+json")), "{self:?}");
-        let wait = self.header("retry-after").expect("when to come again").parse().expect("seconds");
+        let wait: u64 = self.header("retry-after").expect("when to come again").parse().expect("seconds");
         assert_eq!((&self.body["status"], &self.body["retry_after"]), (&429.into(), &wait.into()));
         assert!(!self.text("detail").is_empty() && !self.text("title").is_empty());
         (self.text("code"), wait)
