@@ -2,9 +2,10 @@
 
 use std::thread;
 
-use rebate::{ChargeRequest, Decision, Idempotency};
+use rebate::Guard;
 
 use crate::scene::{LEASE, Scene, over_both_stores};
+use crate::service::Trouble;
 
 over_both_stores!(
     the_same_request_sent_twice_is_billed_once,
@@ -86,16 +87,18 @@ fn what_is_rolled_back_is_given_back(scene: &Scene) {
     assert_eq!((scene.used("ada"), books(scene)), (("2/50".into(), 2), [2, 2, 2]));
 }
 
-/// A charge as the service makes it, of which nothing is written.
+/// The process ends before the commit: the database rolls back, and nobody is left to refund.
 fn charge_and_die(scene: &Scene) {
-    let charged = scene.run(|service| {
-        let (_, daily) = service.plans.of(None);
-        let items = service.plans.items(daily, "user:ada");
-        let request = ChargeRequest::new(&items).once(Idempotency::new("request-1")).reserved(LEASE);
-        Ok(crate::service::wait_for(service.limiter.charge_with(&request))?)
+    let mut charged = None;
+    let died = scene.run(move |service| {
+        let died: Result<(), _> = service.database.transaction(|transaction| {
+            service.save_in(transaction, "ada", "https://example.org/", "request-1", &mut charged)?;
+            Err(Trouble::KeyOfAnother)
+        });
+        drop(charged.map(Guard::keep));
+        died
     });
-    let Ok(Decision::Allowed(receipt)) = charged else { panic!("{charged:?}") };
-    drop(receipt);
+    assert!(matches!(died, Err(Trouble::KeyOfAnother)), "{died:?}");
     assert_eq!((scene.used("ada"), books(scene)), (("1/50".into(), 1), [0, 0, 0]));
 }
 
