@@ -49,6 +49,7 @@ pub(crate) trait AnySlot: Send + Sync {
     fn take(&self) -> Option<Receipt>;
     fn keep(&self);
     fn is_charged(&self) -> bool;
+    fn is_replay(&self) -> bool;
     fn statuses(&self) -> Statuses;
 }
 
@@ -66,6 +67,12 @@ impl Charged {
     /// given back. A request that passed because the store was away was not.
     pub fn is_charged(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.is_charged())
+    }
+
+    /// Whether an idempotency key found the charge already made: another request was billed for it, and nothing gives it
+    /// back by itself. What this handle is told to give back is that request's: ask before.
+    pub fn is_replay(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.is_replay())
     }
 
     /// Quota, remaining and reset of each limit charged, as last heard: after a refund or settlement by this handle,

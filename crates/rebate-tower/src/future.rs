@@ -11,13 +11,13 @@ use pin_project_lite::pin_project;
 use rebate_core::Store;
 use tower_service::Service;
 
-use crate::charged::{BoxFuture, Charged, Slot, Statuses, Terms};
+use crate::charged::{BoxFuture, Slot, Statuses, Terms};
 use crate::headers;
 use crate::layer::Shared;
 use crate::observe::Cause;
 use crate::request::{RequestHead, ResponseHead};
 use crate::respond::Respond;
-use crate::service::{Answer, Verdict, judge};
+use crate::service::{Answer, Verdict, judge, tell};
 
 pin_project! {
     /// The future of a [`RateLimited`](crate::RateLimited) service.
@@ -121,12 +121,13 @@ where
                     return Poll::Ready(result);
                 }
                 StageProjection::Charging { waiting } => {
-                    let (answer, key) = ready!(waiting.as_mut().expect(POLLED_AGAIN).answer.as_mut().poll(context));
+                    let (answer, key, asked) =
+                        ready!(waiting.as_mut().expect(POLLED_AGAIN).answer.as_mut().poll(context));
                     let waiting = waiting.take().expect(POLLED_AGAIN);
                     let Waiting { terms, shared, respond, mut inner, mut request, .. } = *waiting;
-                    match judge(&shared, terms, answer, key.as_ref()) {
+                    match judge(&shared, terms, answer, key.as_ref(), asked.as_deref()) {
                         Verdict::Passes(slot) => {
-                            request.extensions_mut().insert(Charged::new(slot.clone()));
+                            tell(request.extensions_mut(), &slot, asked);
                             let mut ticket = Ticket::new(slot);
                             let inner = ticket.inside(|| inner.call(request));
                             Stage::Running { inner, ticket: Some(ticket) }

@@ -14,6 +14,7 @@ use crate::charged::Terms;
 use crate::client::ClientAddress;
 use crate::grpc;
 use crate::headers::{Headers, Told, Writer};
+use crate::idempotency::{IdempotencyKeys, Once};
 use crate::mask::Masks;
 use crate::observe::{Cause, Numbers};
 use crate::refusal::seconds;
@@ -52,6 +53,7 @@ pub struct RateLimitLayerBuilder<S: Store, R = ProblemJson> {
     rules: Rules,
     settings: Settings,
     headers: Headers,
+    idempotency: Option<IdempotencyKeys>,
     respond: R,
 }
 
@@ -82,6 +84,8 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) settings: Settings,
     pub(crate) writer: Writer,
     pub(crate) numbers: Numbers,
+    /// By what requests are billed once, if they are.
+    pub(crate) once: Option<Once>,
     /// Whether any rule refunds by a gRPC status.
     refunds_grpc: bool,
 }
@@ -103,7 +107,8 @@ impl<S: Store> RateLimitLayer<S> {
             refund_on_disconnect: false,
             masks: Masks::of_this_process(),
         };
-        RateLimitLayerBuilder { limiter, rules, settings, headers: Headers::default(), respond: ProblemJson }
+        let (headers, respond) = (Headers::default(), ProblemJson);
+        RateLimitLayerBuilder { limiter, rules, settings, headers, idempotency: None, respond }
     }
 }
 
@@ -165,6 +170,13 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
         self
     }
 
+    /// Bills requests once that bear an `Idempotency-Key`, however often they are sent; not unless said: the header is not
+    /// looked at then.
+    pub fn idempotency_keys(mut self, keys: IdempotencyKeys) -> Self {
+        self.idempotency = Some(keys);
+        self
+    }
+
     /// Gives back what was charged for requests whose response this function says so of, beside those whose status a
     /// rule names.
     pub fn refund_when(mut self, predicate: impl Fn(ResponseHead<'_>) -> bool + Send + Sync + 'static) -> Self {
@@ -207,18 +219,19 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
 
     /// What refused requests are answered; [`ProblemJson`] unless said.
     pub fn respond<T>(self, respond: T) -> RateLimitLayerBuilder<S, T> {
-        let RateLimitLayerBuilder { limiter, rules, settings, headers, respond: _ } = self;
-        RateLimitLayerBuilder { limiter, rules, settings, headers, respond }
+        let RateLimitLayerBuilder { limiter, rules, settings, headers, idempotency, respond: _ } = self;
+        RateLimitLayerBuilder { limiter, rules, settings, headers, idempotency, respond }
     }
 
     /// The layer. Registers every limit of the rules with the limiter.
     ///
     /// # Errors
     /// [`Error::is_invalid`] when rules ask for the user or a function that no setting gives, or lease places (`3 at once
-    /// for 10m`): these are charged by hand;
+    /// for 10m`): these are charged by hand; also when a setting names a rule that there is none of, or the lifetime of
+    /// idempotency keys is none of those taken;
     /// [`Error::is_conflict`] when a limit's name stands for another policy in the limiter.
     pub fn build(self) -> Result<RateLimitLayer<S, R>, Error> {
-        let RateLimitLayerBuilder { limiter, rules, settings, headers, respond } = self;
+        let RateLimitLayerBuilder { limiter, rules, settings, headers, idempotency, respond } = self;
         check(&rules, &settings)?;
         if let Some(lease) = rules.limits().iter().find(|limit| limit.limit().policy().is_concurrency()) {
             return Err(Error::invalid(format!(
@@ -227,13 +240,14 @@ impl<S: Store, R> RateLimitLayerBuilder<S, R> {
                 lease.policy(),
             )));
         }
+        let once = idempotency.map(|keys| Once::new(keys, &rules)).transpose()?;
         for limit in rules.limits() {
             limiter.register(limit.limit())?;
         }
         let writer = Writer::new(headers, rules.rules().len(), rules.limits().iter().map(|limit| limit.limit()));
         let refunds_grpc = rules.rules().iter().any(|rule| (0..=16).any(|status| rule.refunds().contains_grpc(status)));
         let numbers = Numbers::new(rules.limits());
-        let shared = Shared { limiter, rules, settings, writer, numbers, refunds_grpc };
+        let shared = Shared { limiter, rules, settings, writer, numbers, once, refunds_grpc };
         Ok(RateLimitLayer { shared: Arc::new(shared), respond })
     }
 }
@@ -275,6 +289,15 @@ fn check(rules: &Rules, settings: &Settings) -> Result<(), Error> {
 impl<S: Store> Shared<S> {
     pub(crate) fn mask(&self, key: rebate_core::KeyRef<'_>) -> crate::mask::Mask {
         self.settings.masks.mask(key)
+    }
+
+    /// Whether an error is that the request's idempotency key has billed another charge: the same word is said of a limit
+    /// whose name stands for another one.
+    #[cold]
+    pub(crate) fn is_key_reused(&self, terms: &Terms, error: &Error) -> bool {
+        let limits = self.rules.limits();
+        error.is_conflict()
+            && terms.limits.iter().all(|&limit| self.limiter.register(limits[limit as usize].limit()).is_ok())
     }
 
     /// Why a response gives the charge back by itself, if it does: by the word of every rule that charged it, or of

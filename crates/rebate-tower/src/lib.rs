@@ -89,12 +89,13 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "axum")]
-mod axum;
+pub mod axum;
 mod charged;
 mod client;
 mod future;
 mod grpc;
 mod headers;
+mod idempotency;
 mod layer;
 mod mask;
 mod observe;
@@ -109,6 +110,7 @@ pub use client::ClientAddress;
 pub use future::ResponseFuture;
 pub use grpc::{GrpcTrailers, GrpcTrailersBody, GrpcTrailersFuture, GrpcTrailersLayer};
 pub use headers::Headers;
+pub use idempotency::{IdempotencyKey, IdempotencyKeys};
 pub use layer::{RateLimitLayer, RateLimitLayerBuilder};
 pub use refusal::{Refusal, Violated};
 pub use request::{RequestHead, ResponseHead};

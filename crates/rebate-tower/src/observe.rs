@@ -8,7 +8,7 @@ use std::fmt;
 use rebate_core::{Error, KeyRef, Receipt, Refund, Store};
 
 use crate::layer::Shared;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 
 pub(crate) use numbers::{Numbers, Stopwatch};
 
@@ -105,7 +105,10 @@ pub(crate) fn nothing_charged(rule: Option<&str>) {
 pub(crate) fn refused<S: Store>(shared: &Shared<S>, refusal: &Refusal<'_>, key: Option<KeyRef<'_>>) {
     let rule = refusal.rule();
     let key = || key.map(|key| shared.mask(key)).map(tracing::field::display);
-    if let Some(error) = refusal.error() {
+    if let Reason::IdempotencyKey(fault) = refusal.reason {
+        let (code, status) = (fault.code(), fault.status().as_u16());
+        tracing::info!(rule, key = key(), code, status, "rate limit: not let through for its idempotency key");
+    } else if let Some(error) = refusal.error() {
         if error.is_retryable() {
             tracing::warn!(rule, key = key(), %error, may_have_happened = error.may_have_happened(), "rate limit unavailable: request denied");
         } else {

@@ -6,6 +6,7 @@ use http::StatusCode;
 use rebate_core::{Denial, Error, Retry, Status};
 use rebate_rules::{MissingKey, RuleLimit};
 
+use crate::idempotency::KeyFault;
 use crate::request::RequestHead;
 
 /// A request that is not let through: what a [response](crate::Respond) is made of.
@@ -26,6 +27,8 @@ pub(crate) enum Reason<'a> {
     MissingKey(MissingKey<'a>),
     /// Its path can be read in too many ways to say which rule is for it.
     Path,
+    /// Its idempotency key is none, or is known.
+    IdempotencyKey(KeyFault),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +59,8 @@ impl<'a> Refusal<'a> {
 
     /// 429 when limits denied it; 503 when the store did not answer and the rule denies then; 401 when nobody said
     /// who the user is, 400 when another key is missing or one is too long, or when the path can be read in too many
-    /// ways to say which rule is for it; 500 when the charge itself is wrong, which
+    /// ways to say which rule is for it, or an `Idempotency-Key` is missing or malformed; 409 when that has billed the
+    /// request before, 422 when another charge; 500 when the charge itself is wrong, which
     /// is the service's fault.
     pub fn status(&self) -> StatusCode {
         match &self.reason {
@@ -65,6 +69,7 @@ impl<'a> Refusal<'a> {
             Reason::Trouble(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Reason::MissingKey(key) => StatusCode::from_u16(key.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Reason::Path => StatusCode::BAD_REQUEST,
+            Reason::IdempotencyKey(fault) => fault.status(),
         }
     }
 
@@ -88,7 +93,8 @@ impl<'a> Refusal<'a> {
     }
 
     /// A word for programs: that of the [limit](Refusal::limit), such as `DAILY_QUOTA_EXCEEDED`; else
-    /// `LIMITER_UNAVAILABLE`, `USER_MISSING`, `KEY_MISSING`, `KEY_TOO_LONG`, `PATH_UNCLEAR` or `LIMITER_MISUSED`.
+    /// `LIMITER_UNAVAILABLE`, `USER_MISSING`, `KEY_MISSING`, `KEY_TOO_LONG`, `PATH_UNCLEAR`, `LIMITER_MISUSED`, or
+    /// `IDEMPOTENCY_KEY_MISSING`, `_MALFORMED`, `_REPLAYED` or `_REUSED`.
     pub fn code(&self) -> &'a str {
         match &self.reason {
             Reason::Denied(_) => self.limit().map_or("RATE_LIMIT_EXCEEDED", |violated| violated.limit.code()),
@@ -98,6 +104,7 @@ impl<'a> Refusal<'a> {
             Reason::MissingKey(key) if key.source().is_user() => "USER_MISSING",
             Reason::MissingKey(_) => "KEY_MISSING",
             Reason::Path => "PATH_UNCLEAR",
+            Reason::IdempotencyKey(fault) => fault.code(),
         }
     }
 
@@ -155,6 +162,7 @@ impl<'a> Refusal<'a> {
                 format!("Requests to {} are limited by {}, which is missing.", self.rule, key.source())
             }
             Reason::Path => "The path can be read in too many ways.".to_owned(),
+            Reason::IdempotencyKey(fault) => fault.detail().to_owned(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::refusal::Refusal;
 
@@ -45,7 +45,8 @@ impl<B, F: Fn(&Refusal<'_>) -> Response<B> + Send + Sync> Respond<B> for F {
 ///  "rule": "/generate", "limit": "/generate", "code": "GENERATE_EXCEEDED", "retry_after": 31}
 /// ```
 ///
-/// While the store is away `type` is that of a temporarily reduced capacity; where a key is missing there is none.
+/// While the store is away `type` is that of a temporarily reduced capacity; where the request itself is at fault there is
+/// none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProblemJson;
 
@@ -73,15 +74,21 @@ impl<B: From<Vec<u8>>> Respond<B> for ProblemJson {
             }
             _ => {}
         }
-        let mut response = Response::new(B::from(problem.to_string().into_bytes()));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        response
+        problem_json(status, &problem)
     }
 }
 
+/// A response of this problem.
+pub(crate) fn problem_json<B: From<Vec<u8>>>(status: StatusCode, problem: &Value) -> Response<B> {
+    let mut response = Response::new(B::from(problem.to_string().into_bytes()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
+    response
+}
+
 /// Answers as gRPC does: HTTP status 200 and the gRPC status in the headers, RESOURCE_EXHAUSTED when limits denied,
-/// UNAVAILABLE while the store is away, UNAUTHENTICATED or INVALID_ARGUMENT where a key is missing.
+/// UNAVAILABLE while the store is away, UNAUTHENTICATED or INVALID_ARGUMENT where a key is missing, ALREADY_EXISTS where
+/// an idempotency key has billed the request before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcStatus;
 
@@ -91,7 +98,8 @@ impl<B: Default> Respond<B> for GrpcStatus {
             StatusCode::TOO_MANY_REQUESTS => 8,
             StatusCode::SERVICE_UNAVAILABLE => 14,
             StatusCode::UNAUTHORIZED => 16,
-            StatusCode::BAD_REQUEST => 3,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => 3,
+            StatusCode::CONFLICT => 6,
             _ => 13,
         };
         let mut response = Response::new(B::default());

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode};
-use rebate_core::{Decision, Denial, Error, Item, Key, KeyRef, Limit, Store};
+use http::{Extensions, Request, Response, StatusCode};
+use rebate_core::{ChargeRequest, Decision, Denial, Error, Item, Key, KeyRef, Limit, Receipt, Store};
 use rebate_rules::{Charge, Chosen, Items, KeyBuffer, OnTrouble, Uncharged};
 use smallvec::SmallVec;
 use tower_service::Service;
 
 use crate::charged::{BoxFuture, Charged, Slot, Terms};
 use crate::future::{ResponseFuture, Ticket};
+use crate::idempotency::{Asked, KeyFault};
 use crate::layer::Shared;
 use crate::observe::{self, Stopwatch};
 use crate::refusal::{Denied, Reason, Refusal};
@@ -27,8 +28,8 @@ pub struct RateLimited<C, S: Store, R> {
     respond: R,
 }
 
-/// What a store answered a charge that had to be awaited, and to whom.
-pub(crate) type Answer = (Result<Decision, Error>, Key);
+/// What a store answered a charge that had to be awaited, to whom, and by what it was to be billed once.
+pub(crate) type Answer = (Result<Decision, Error>, Key, Option<Box<Asked>>);
 
 impl<C, S: Store, R> RateLimited<C, S, R> {
     pub(crate) fn new(inner: C, shared: Arc<Shared<S>>, respond: R) -> Self {
@@ -76,18 +77,27 @@ where
                 return ResponseFuture::uncharged(self.inner.call(request));
             }
         };
+        let asked = match shared.once.as_ref().map(|once| once.asked(head, path, &charge)) {
+            None => None,
+            Some(Ok(asked)) => asked,
+            Some(Err(fault)) => {
+                let refusal =
+                    Refusal { request: head, rule: charge.rule().name(), reason: Reason::IdempotencyKey(fault) };
+                return ResponseFuture::refused(refuse(shared, &self.respond, &refusal, Some(items[0].key)));
+            }
+        };
         let terms = Terms::new(&charge, &items);
         let watch = Stopwatch::start();
-        let Some(answer) = shared.limiter.charge_all_at_once(&items) else {
+        let Some(answer) = shared.limiter.charge_with_at_once(&once(&items, asked.as_deref())) else {
             let waiting = self.inner.clone();
             let ready = std::mem::replace(&mut self.inner, waiting);
-            let answer = charge_later(shared, &items);
+            let answer = charge_later(shared, &items, asked);
             return ResponseFuture::charging(answer, terms, Arc::clone(shared), self.respond.clone(), ready, request);
         };
         shared.numbers.charged(watch, &answer);
-        match judge(shared, terms, answer, items[0].key) {
+        match judge(shared, terms, answer, items[0].key, asked.as_deref()) {
             Verdict::Passes(slot) => {
-                request.extensions_mut().insert(Charged::new(slot.clone()));
+                tell(request.extensions_mut(), &slot, asked);
                 let mut ticket = Ticket::new(slot);
                 let future = ticket.inside(|| self.inner.call(request));
                 ResponseFuture::charged(future, ticket)
@@ -100,7 +110,7 @@ where
 }
 
 /// Charges what has to be awaited. It owns what it charges: the request goes on to other hands.
-fn charge_later<S: Store>(shared: &Arc<Shared<S>>, items: &Items<'_>) -> BoxFuture<Answer> {
+fn charge_later<S: Store>(shared: &Arc<Shared<S>>, items: &Items<'_>, asked: Option<Box<Asked>>) -> BoxFuture<Answer> {
     let shared = Arc::clone(shared);
     let owned: SmallVec<[(Limit, Key, u64); 3]> =
         items.iter().map(|item| (item.limit.clone(), Key::new(item.key), item.cost)).collect();
@@ -108,10 +118,28 @@ fn charge_later<S: Store>(shared: &Arc<Shared<S>>, items: &Items<'_>) -> BoxFutu
         let items: SmallVec<[Item<'_>; 3]> =
             owned.iter().map(|(limit, key, cost)| Item::new(limit, key).cost(*cost)).collect();
         let watch = Stopwatch::start();
-        let answer = shared.limiter.charge_all(&items).await;
+        let answer = shared.limiter.charge_with(&once(&items, asked.as_deref())).await;
         shared.numbers.charged(watch, &answer);
-        (answer, owned[0].1.clone())
+        (answer, owned[0].1.clone(), asked)
     })
+}
+
+/// The charge of these items, billed once where that is asked for.
+#[inline]
+fn once<'a>(items: &'a [Item<'a>], asked: Option<&'a Asked>) -> ChargeRequest<'a> {
+    let request = ChargeRequest::new(items);
+    match asked {
+        Some(asked) => asked.once(request),
+        None => request,
+    }
+}
+
+/// Tells the service what its request was charged.
+pub(crate) fn tell<S: Store>(extensions: &mut Extensions, slot: &Arc<Slot<S>>, asked: Option<Box<Asked>>) {
+    if let Some(asked) = asked {
+        extensions.insert(asked.told(slot.replay));
+    }
+    extensions.insert(Charged::new(slot.clone()));
 }
 
 /// Whether a request goes on.
@@ -125,7 +153,16 @@ pub(crate) enum Verdict<S: Store> {
 /// A request that does not go on.
 pub(crate) struct Refused {
     terms: Terms,
-    answer: Result<Denial, Error>,
+    why: Why,
+}
+
+enum Why {
+    Denied(Denial),
+    Trouble(Error),
+    /// An idempotency key has billed another charge.
+    Reused,
+    /// It has billed this charge before, and the layer answers that.
+    Replayed(Receipt),
 }
 
 /// What a store's answer means by the rules.
@@ -135,25 +172,34 @@ pub(crate) fn judge<S: Store>(
     terms: Terms,
     answer: Result<Decision, Error>,
     key: KeyRef<'_>,
+    asked: Option<&Asked>,
 ) -> Verdict<S> {
+    let refused = |terms, why| Verdict::Refused(Box::new(Refused { terms, why }));
+    if let (Some(_), Err(error)) = (asked, &answer)
+        && shared.is_key_reused(&terms, error)
+    {
+        return refused(terms, Why::Reused);
+    }
     let passes = match &answer {
         Ok(decision) => decision.may_proceed(),
         Err(error) => terms.allows(error),
     };
     shared.numbers.decided(&terms, &answer, passes);
-    let refused = |terms, answer| Verdict::Refused(Box::new(Refused { terms, answer }));
     let receipt = match answer {
+        Ok(Decision::Allowed(receipt)) if receipt.is_replay() && asked.is_some_and(|asked| !asked.passes) => {
+            return refused(terms, Why::Replayed(receipt));
+        }
         Ok(Decision::Allowed(receipt)) => Some(receipt),
         Ok(Decision::Unchecked(unchecked)) => {
             observe::unchecked(shared, terms.rule(shared), key, unchecked.error());
             None
         }
-        Ok(Decision::Denied(denial)) => return refused(terms, Ok(denial)),
+        Ok(Decision::Denied(denial)) => return refused(terms, Why::Denied(denial)),
         Err(error) if passes => {
             observe::unchecked(shared, terms.rule(shared), key, &error);
             None
         }
-        Err(error) => return refused(terms, Err(error)),
+        Err(error) => return refused(terms, Why::Trouble(error)),
     };
     Verdict::Passes(Arc::new(Slot::new(Arc::clone(shared), terms, receipt)))
 }
@@ -167,18 +213,23 @@ impl Refused {
         request: RequestHead<'_>,
         key: KeyRef<'_>,
     ) -> Response<D> {
-        let Refused { terms, answer } = self;
-        let reason = match answer {
-            Ok(denial) => match denial.trouble() {
-                Some(error) => Reason::Trouble(error),
-                None => Reason::Denied(Denied { denial, limits: shared.rules.limits(), places: &terms.limits }),
+        let Refused { terms, why } = self;
+        let (reason, statuses) = match why {
+            Why::Denied(denial) => match denial.trouble() {
+                Some(error) => (Reason::Trouble(error), None),
+                None => {
+                    let denied = Denied { denial, limits: shared.rules.limits(), places: &terms.limits };
+                    (Reason::Denied(denied), Some(denial.statuses()))
+                }
             },
-            Err(error) => Reason::Trouble(error),
+            Why::Trouble(error) => (Reason::Trouble(error), None),
+            Why::Reused => (Reason::IdempotencyKey(KeyFault::Reused), None),
+            Why::Replayed(receipt) => (Reason::IdempotencyKey(KeyFault::Replayed), Some(receipt.statuses())),
         };
         let refusal = Refusal { request, rule: terms.rule(shared), reason };
         let mut response = refuse(shared, respond, &refusal, Some(key));
-        if let Reason::Denied(denied) = &refusal.reason {
-            shared.write(terms, denied.denial.statuses(), response.headers_mut());
+        if let Some(statuses) = statuses {
+            shared.write(terms, statuses, response.headers_mut());
         }
         response
     }

@@ -36,6 +36,8 @@ pub(crate) struct Terms {
 pub(crate) struct Slot<S: Store> {
     pub(crate) shared: Arc<Shared<S>>,
     pub(crate) terms: Terms,
+    /// Whether the charge was made before, by another request.
+    pub(crate) replay: bool,
     /// Held for moments only, never while a store is awaited: whoever finds it locked waits, and then reads in it what
     /// the others are about. A receipt that a store is asked about is out on loan meanwhile.
     held: Mutex<Held>,
@@ -44,7 +46,8 @@ pub(crate) struct Slot<S: Store> {
 impl<S: Store> Slot<S> {
     #[inline]
     pub(crate) fn new(shared: Arc<Shared<S>>, terms: Terms, receipt: Option<Receipt>) -> Self {
-        Slot { shared, terms, held: Mutex::new(Held::new(receipt)) }
+        let replay = receipt.as_ref().is_some_and(Receipt::is_replay);
+        Slot { shared, terms, replay, held: Mutex::new(Held::new(receipt)) }
     }
 
     /// The request is answered: refunds if there is a cause, and then writes the headers. The future, if there is
@@ -56,7 +59,7 @@ impl<S: Store> Slot<S> {
     ) -> Option<BoxFuture<Statuses>> {
         let awaited = if let Some(slot) = Arc::get_mut(self) {
             // The handler's handles are gone, as they most often are by then: no lock.
-            let Slot { shared, terms, held } = slot;
+            let Slot { shared, terms, held, .. } = slot;
             held.get_mut().conclude(shared, terms, cause, headers)
         } else {
             self.held.lock().conclude(&self.shared, &self.terms, cause, headers)
@@ -145,6 +148,10 @@ impl<S: Store> AnySlot for Slot<S> {
 
     fn is_charged(&self) -> bool {
         self.held.lock().is_charged()
+    }
+
+    fn is_replay(&self) -> bool {
+        self.replay
     }
 
     fn statuses(&self) -> Statuses {

@@ -29,7 +29,7 @@ impl Stopwatch {
 /// The counters of each limit, named beforehand. They are looked up with every request all the same: who records them
 /// may come later than the layer.
 pub(crate) struct Numbers {
-    limits: Box<[[Key; 4]]>,
+    limits: Box<[[Key; 5]]>,
     charge_seconds: Key,
 }
 
@@ -38,10 +38,14 @@ const ALLOWED: usize = 0;
 const DENIED: usize = 1;
 const UNCHECKED: usize = 2;
 const UNAVAILABLE: usize = 3;
+const REPLAYED: usize = 4;
 
 impl Numbers {
     pub(crate) fn new(limits: &[RuleLimit]) -> Self {
-        metrics::describe_counter!(DECISIONS, "Requests by limit and outcome: allowed, denied, unchecked, unavailable");
+        metrics::describe_counter!(
+            DECISIONS,
+            "Requests by limit and outcome: allowed, denied, unchecked, unavailable, replayed"
+        );
         metrics::describe_counter!(
             REFUNDS,
             "Refunds by cause and outcome: done, nothing, expired, failed, handed_back, not_charged"
@@ -57,7 +61,7 @@ impl Numbers {
             let limit = Label::new("limit", limit.limit().name().to_owned());
             Key::from_parts(DECISIONS, vec![limit, Label::from_static_parts("outcome", outcome)])
         };
-        let outcomes = ["allowed", "denied", "unchecked", "unavailable"];
+        let outcomes = ["allowed", "denied", "unchecked", "unavailable", "replayed"];
         Numbers {
             limits: limits.iter().map(|limit| outcomes.map(|outcome| key(limit, outcome))).collect(),
             charge_seconds: seconds("charge"),
@@ -67,6 +71,7 @@ impl Numbers {
     /// Counts a decision for every limit that had a part in it: of a denial, for those that denied.
     pub(crate) fn decided(&self, terms: &Terms, answer: &Result<Decision, Error>, passes: bool) {
         let outcome = match answer {
+            Ok(Decision::Allowed(receipt)) if receipt.is_replay() => REPLAYED,
             Ok(Decision::Allowed(_)) => ALLOWED,
             Ok(Decision::Denied(denial)) if denial.trouble().is_none() => {
                 for violated in denial.violated() {

@@ -79,7 +79,7 @@ impl<S: Store> Loan<S> {
 impl<S: Store> Drop for Loan<S> {
     fn drop(&mut self) {
         let Some(receipt) = mem::take(&mut self.receipt) else { return };
-        let Slot { shared, terms, held } = &*self.slot;
+        let Slot { shared, terms, held, .. } = &*self.slot;
         let waiting = held.lock().brought_back(shared, terms, receipt, self.begun);
         for waker in waiting {
             waker.wake();
