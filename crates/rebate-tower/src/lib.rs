@@ -2,7 +2,7 @@
 //! responses or by hand.
 //!
 //! Services depend on the crate `rebate`, whose feature `tower` re-exports this one as `rebate::tower`; its feature `axum`
-//! adds an extractor and the client's address.
+//! adds extractors and the client's address.
 //!
 //! ```
 //! use rebate_core::Limiter;
@@ -61,16 +61,39 @@
 //! | the client goes away while the layer refunds, by the response or by trailers | it is given back all the same |
 //! | the client goes away while the body is sent | it stands |
 //! | the refund fails | the response goes out as it is, with what was known last; the log says so |
-//! | the charge is a [replay](rebate_core::Receipt::is_replay) | nothing gives it back by itself |
+//! | the charge is a [replay](rebate_core::Receipt::is_replay) | nothing gives it back by itself; by hand it is the first request's that is given back |
 //! | the store was away and the rule lets requests pass | nobody has a receipt: there is nothing to give back |
 //! | the same, or 503, and the store had charged before it failed to answer | it stands and nobody can give it back (the event says `may_have_happened`); how much that can be is in `trouble.md` of `rebate-redis` |
 //!
 //! Of several of these layers around a service each decides about its own charge; the handle is that of the innermost. A
 //! gRPC status that comes with the trailers is seen with a [`GrpcTrailersLayer`] inside.
 //!
+//! # Requests that are billed once
+//!
+//! With [`idempotency_keys`](RateLimitLayerBuilder::idempotency_keys) a request that bears an `Idempotency-Key` is billed once,
+//! however often it is sent. Who learns what:
+//!
+//! | what happens | the client | the handler | the charge |
+//! | --- | --- | --- | --- |
+//! | a key's first request | its response | [`is_replay`](IdempotencyKey::is_replay) is false | as of any request |
+//! | its replay, or the later of two that race | 409, `IDEMPOTENCY_KEY_REPLAYED`, and the headers of its limits as they are now | is not called | the first one's, as it is: neither the 409 nor anything else gives it back |
+//! | the same under a rule whose [replays pass](IdempotencyKeys::pass_replays) | what the service answers | [`is_replay`](IdempotencyKey::is_replay) and [`Charged::is_replay`] are true | the same; by hand the handle gives back what the first one was charged |
+//! | a replay while its limit is exhausted, all places are taken or the store is full | the same: no 429 | the same | the same |
+//! | the key again after all was given back, whoever did so | its response | a first request | charged anew |
+//! | the key again after a denial, or after its [lifetime](IdempotencyKeys::lifetime) | its response | a first request | charged anew |
+//! | the key with another rule, method, path, query or client | its response | a first request | its own |
+//! | the key when the rules charge the request other limits or costs than then | 422, `IDEMPOTENCY_KEY_REUSED` | is not called | the first one's, as it is |
+//! | a key that is repeated, malformed, empty or above 255 bytes | 400, `IDEMPOTENCY_KEY_MALFORMED` | is not called | none |
+//! | none, where the rule [requires](IdempotencyKeys::require) it | 400, `IDEMPOTENCY_KEY_MISSING` | is not called | none |
+//! | the store is away and the rule lets requests pass | its response | nobody knows: false | none |
+//! | the client goes away while the store is asked, or the store had charged before it failed to answer | its retry is a replay, though no service was called | where replays pass: true | stands, so that the retry finds it |
+//!
+//! So a 409 says that the request was billed before, not that it was carried out. Where a client must get what it paid for, let
+//! replays pass: a service that finds no record of the key does the work then, and it is billed once.
+//!
 //! # What is logged and counted
 //!
-//! Events of `tracing`: a refund at DEBUG; a denial, or a missing key, at INFO; a store in trouble, or a refund asked for with
+//! Events of `tracing`: a refund at DEBUG; a denial, a missing key, or what an idempotency key was refused for, at INFO; a store in trouble, or a refund asked for with
 //! nothing charged, at WARN; a failed refund, or a charge that is wrong in itself, at ERROR. Keys are masked: eight digits
 //! of an HMAC, the same for the same key in every process that has the
 //! [secret](RateLimitLayerBuilder::mask_secret). A charge handed back to its store, because nobody is left to wait for a
@@ -80,7 +103,7 @@
 //!
 //! | metric | labels |
 //! | --- | --- |
-//! | `rebate_decisions_total` | `limit`; `outcome`: `allowed`, `denied` (of the limits that denied), `unchecked` (passed, the store did not answer), `unavailable` (denied, likewise) |
+//! | `rebate_decisions_total` | `limit`; `outcome`: `allowed`, `denied` (of the limits that denied), `replayed` (charged before, under the same idempotency key), `unchecked` (passed, the store did not answer), `unavailable` (denied, likewise) |
 //! | `rebate_keys_missing_total` (requests refused without a key to charge) | `rule` |
 //! | `rebate_refunds_total` | `cause`: `handler`, `status`, `grpc_status`, `response`, `error`, `panic`, `disconnect`; `outcome`: `done`, `nothing` (given back before), `expired`, `failed`, `handed_back` (to a store that tells nobody), `not_charged` |
 //! | `rebate_store_duration_seconds` | `operation`: `charge`, `refund` |

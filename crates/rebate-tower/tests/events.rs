@@ -94,6 +94,24 @@ async fn each_event_has_its_level_and_the_same_mask() {
 }
 
 #[tokio::test]
+async fn what_an_idempotency_key_is_refused_for_is_told_and_the_key_is_not() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let layer = builder(rules()).idempotency_keys(rebate_tower::IdempotencyKeys::new()).build().unwrap();
+    for (key, code) in
+        [("user:42", ""), ("user:42", "IDEMPOTENCY_KEY_REPLAYED"), ("user:42,", "IDEMPOTENCY_KEY_MALFORMED")]
+    {
+        let mut request = request("/generate");
+        request.headers_mut().insert("idempotency-key", http::HeaderValue::from_static(key));
+        answer(&layer, request, 200).await;
+        if !code.is_empty() {
+            let line = log.line();
+            assert!(line.starts_with("INFO") && line.contains(code) && line.contains("key="), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_refund_of_nothing_is_warned_of() {
     let log = Log::default();
     let _listening = log.listen();

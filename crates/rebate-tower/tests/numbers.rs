@@ -52,6 +52,32 @@ async fn decisions_refunds_and_the_store_are_counted() {
 }
 
 #[tokio::test]
+async fn replays_are_counted_apart_and_keys_that_are_refused_as_no_decision() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let (limiter, _) = common::limiter();
+    let layer = |cost| {
+        let rules = rules_of(Rule::path("/generate").limit("9/day").cost(cost));
+        let settings = rebate_tower::RateLimitLayer::builder(limiter.clone(), rules).user(common::user);
+        settings.idempotency_keys(rebate_tower::IdempotencyKeys::new()).build().unwrap()
+    };
+    for (cost, key, status) in [(1, "one", 200), (1, "one", 409), (2, "one", 422), (1, "a b", 400)] {
+        let mut request = request("/generate");
+        request.headers_mut().insert("idempotency-key", http::HeaderValue::from_static(key));
+        assert_eq!(answer(&layer(cost), request, 200).await.status(), status);
+    }
+    assert_eq!(
+        counted(&snapshotter),
+        expected([
+            ("rebate_decisions_total{limit=/generate,outcome=allowed}", 1),
+            ("rebate_decisions_total{limit=/generate,outcome=replayed}", 1),
+            ("rebate_store_duration_seconds{operation=charge}", 3),
+        ])
+    );
+}
+
+#[tokio::test]
 async fn refunds_that_give_nothing_back_and_a_store_in_trouble_are_counted() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();

@@ -1,7 +1,7 @@
 //! The layer: rules from a file, the user as key, and what responses say.
 
 use rebate::rules::Rules;
-use rebate::tower::{Headers, RateLimitLayer};
+use rebate::tower::{Headers, IdempotencyKeys, RateLimitLayer};
 use rebate::{AnyStore, Limiter};
 
 use crate::Trouble;
@@ -29,6 +29,8 @@ pub(crate) fn layer(settings: &Settings, limiter: Limiter<AnyStore>) -> Result<R
         .user(|request| user::of(request.headers).map(|name| name.as_bytes().into()))
         // The draft's, and those that older clients read.
         .headers(Headers::draft_11().and(Headers::x_ratelimit()))
+        // A client that tries again under its `Idempotency-Key` is not billed again.
+        .idempotency_keys(IdempotencyKeys::new())
         .refund_on_disconnect(settings.refund_on_disconnect);
     if settings.refund_on_disconnect {
         layer = layer.refund_when(|response| response.extensions.get::<HungUp>().is_some());
