@@ -205,7 +205,8 @@ both!(
         let answers = Mutex::new(Vec::new());
         let response = answer_of(&layer, keyed("/generate", "one"), |_| async {
             let replay = answer(&layer, keyed("/generate", "one"), 200).await;
-            answers.lock().unwrap().push((problem(&replay), remaining(&replay), left(&limiter, &rules()).await));
+            let left = left(&limiter, &rules()).await;
+            answers.lock().unwrap().push((problem(&replay), remaining(&replay), left));
             200
         });
         assert_eq!(remaining(&response.await), 9);
