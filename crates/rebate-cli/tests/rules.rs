@@ -177,6 +177,41 @@ fn explain_says_which_rule_limits_and_key_and_why() {
     assert!(!explain(&["GET", "/api/\u{1b}[2J"]).contains('\u{1b}'));
 }
 
+#[test]
+fn explain_lists_the_rules_that_are_beaten_and_why() {
+    const RULES: &str = r#"
+        defaults = { key = "ip" }
+        rule = [
+            { path = "/concepts/generate", limit = "10/month" },
+            { path = "/concepts/{id}", limit = "20/month" },
+            { path = "/concepts/generate", name = "posts", methods = ["POST"], limit = "5/month" },
+            { prefix = "/concepts", limit = "30/month" },
+            { prefix = "/", name = "all", limit = "40/month" },
+            { prefix = "/storage", limit = "50/month" },
+        ]
+        exempt = { paths = ["/concepts/health"] }
+    "#;
+    let explain = |method, path| {
+        let (code, out, errors) = told(&["rules", "explain", "-", method, path, "--address", "203.0.113.9"], RULES);
+        assert_eq!((code, &*errors), (Some(0), ""));
+        let (_, beaten) = out.split_once("Also for it, but beaten by what is more specific:\n").unwrap_or((&out, ""));
+        beaten.to_owned()
+    };
+    let any = "  rule `/concepts/{id}`: /concepts/{id} for all methods: its segment 2 is any ({id})\n";
+    let below = "  rule `/concepts`: /concepts[/…] for all methods: it is a prefix, without a segment 2 of its own\n";
+    let all = |number: u8| {
+        format!("  rule `all`: /… for all methods: it is a prefix, without a segment {number} of its own\n")
+    };
+    let path = "  rule `/concepts/generate`: /concepts/generate for all methods: \
+                a method that is named comes before one that is not\n";
+    assert_eq!(explain("POST", "/concepts/generate"), [path, any, below, &all(1)].concat());
+    assert_eq!(explain("GET", "/concepts/generate"), [any, below, &all(1)].concat());
+    assert_eq!(explain("GET", "/concepts/health"), [any, below, &all(1)].concat(), "exempt");
+    assert_eq!(explain("GET", "/elsewhere"), "");
+    // One that another reading chooses is not beaten; of each reading the most specific comes first.
+    assert_eq!(explain("GET", "/storage/../concepts/7"), [&all(1), below].concat());
+}
+
 fn replayed(rules: &Temporary, log: &str, input: &str) -> Value {
     let (code, out, errors) = told(&["replay", "--rules", rules.path(), "--json", log], input);
     assert_eq!(code, Some(0), "{errors}");

@@ -108,6 +108,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod beaten;
 mod builder;
 mod charge;
 mod check;
@@ -123,6 +124,7 @@ mod router;
 mod rules;
 mod source;
 
+pub use beaten::Precedence;
 pub use builder::{Rule, RulesBuilder};
 pub use charge::{Charge, Chosen, Exemption, Items, MissingKey, Uncharged};
 pub use problem::{Problem, Problems};

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::builder::RulesBuilder;
 use crate::charge::{Charge, Chosen, Exemption};
 use crate::methods::{Class, Methods};
-use crate::path::{is_plain, without_trailing_slash};
+use crate::path::{Pattern, is_plain, without_trailing_slash};
 use crate::problem::{Problem, Problems};
 use crate::read::read;
 use crate::readings::{normal_form, readings};
@@ -62,8 +62,8 @@ impl fmt::Debug for Inner {
 #[derive(Debug)]
 pub(crate) enum Aim {
     Rule(usize),
-    /// An exempt path, as it is written.
-    Exempt(Box<str>),
+    /// An exempt path.
+    Exempt(Pattern),
 }
 
 #[derive(Debug)]
@@ -261,7 +261,7 @@ impl Inner {
     fn aim(&self, target: Target) -> Chosen<'_> {
         match &self.targets[target as usize] {
             Aim::Rule(rule) => Chosen::Charged(Charge::new(self, &self.rules[*rule])),
-            Aim::Exempt(path) => Chosen::Exempt(Exemption::Path(path)),
+            Aim::Exempt(pattern) => Chosen::Exempt(Exemption::Path(&pattern.text)),
         }
     }
 
@@ -283,7 +283,7 @@ impl Inner {
             match router.at(reading).map(|target| &self.targets[target as usize]) {
                 Some(Aim::Rule(rule)) if !chosen.contains(rule) => chosen.push(*rule),
                 Some(Aim::Rule(_)) | None => {}
-                Some(Aim::Exempt(path)) => exemption = Some(path),
+                Some(Aim::Exempt(pattern)) => exemption = Some(&pattern.text),
             }
         }
         match (chosen.split_first(), exemption) {

@@ -1,7 +1,7 @@
 //! The router chooses as a reader who goes through all rules would.
 
 use proptest::prelude::*;
-use rebate_rules::{Chosen, Rule, Rules};
+use rebate_rules::{Chosen, Precedence, Rule, Rules};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Declared {
@@ -65,7 +65,49 @@ proptest! {
                 Chosen::Charged(charge) => Some(charge.rule().name().to_owned()),
                 _ => None,
             };
-            prop_assert_eq!(chosen, best.map(|(at, _)| at.to_string()), "{} among {:?}", text, kept);
+            let best = best.map(|(at, _)| at.to_string());
+            prop_assert_eq!(&chosen, &best, "{} among {:?}", text, kept);
+            let mut others: Vec<_> = kept.iter().enumerate().filter(|(_, one)| one.matches(&path)).collect();
+            others.sort_by_key(|(_, one)| one.specificity(path.len()));
+            let others: Vec<String> = others.iter().skip(1).map(|(at, _)| at.to_string()).collect();
+            let beaten: Vec<_> = rules.beaten("GET", &text).iter().map(|(rule, _)| rule.name().to_owned()).collect();
+            prop_assert_eq!(beaten, others, "{} among {:?}", text, kept);
         }
     }
+}
+
+#[test]
+fn what_beats_a_rule_is_said() {
+    let rule = |rule: Rule, name: &str| rule.name(name).limit("1/day");
+    let rules = Rules::builder()
+        .base("/api")
+        .exempt_path("/a/health")
+        .rule(rule(Rule::path("/a/b"), "path"))
+        .rule(rule(Rule::path("/a/b").methods(["GET"]), "get"))
+        .rule(rule(Rule::path("/a/b").methods(["POST"]), "post"))
+        .rule(rule(Rule::prefix("/a/b"), "prefix"))
+        .rule(rule(Rule::path("/a/{id}"), "any"))
+        .rule(rule(Rule::prefix("/a"), "below"))
+        .rule(rule(Rule::path("/a"), "above"))
+        .build()
+        .expect("sound rules");
+    let beaten = |method: &str, path: &str| {
+        let beaten = rules.beaten(method, path);
+        beaten.iter().map(|(rule, why)| (rule.name().to_owned(), *why)).collect::<Vec<_>>()
+    };
+    let name = |name: &str, why| (name.to_owned(), why);
+    let rest = [
+        name("path", Precedence::Method),
+        name("prefix", Precedence::Path),
+        name("any", Precedence::Segment(3)),
+        name("below", Precedence::Segment(3)),
+    ];
+    for method in ["GET", "POST"] {
+        assert_eq!(beaten(method, "/api/a/b"), rest);
+    }
+    assert_eq!(beaten("HEAD", "/api/a/b"), rest, "as GET");
+    assert_eq!(beaten("PUT", "/api/a/b"), rest[1..]);
+    assert_eq!(beaten("GET", "/api/a/c"), rest[3..]);
+    assert_eq!(beaten("GET", "/api/a/health"), rest[2..], "by an exempt path");
+    assert!(beaten("GET", "/api/a/c/d").is_empty() && beaten("GET", "/elsewhere").is_empty());
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use rebate::KeyRef;
-use rebate::rules::{Charge, Chosen, Exemption, KeyBuffer, OnTrouble, Rules, Uncharged};
+use rebate::rules::{Charge, CheckedRule, Chosen, Exemption, KeyBuffer, OnTrouble, Precedence, Rules, Uncharged};
 
 use super::check::{limit_text, methods, path};
 use super::subject::{AskedKey, Told};
@@ -59,7 +59,12 @@ fn try_explain(out: &mut String, rules: &Rules, arguments: &ExplainArguments, to
             writeln!(out, "  {:<40} {}", printable(reading), briefly(chosen))?;
         }
     }
-    match rules.choose(method, asked) {
+    let chosen = rules.choose(method, asked);
+    let charged_by: Vec<&CheckedRule> = match &chosen {
+        Chosen::Charged(charge) => charge.rules().collect(),
+        _ => Vec::new(),
+    };
+    match chosen {
         Chosen::Off => writeln!(out, "Not limited: the file says `enabled = false`."),
         Chosen::Outside => writeln!(out, "Not limited: the path lies outside the base."),
         Chosen::NoRule => writeln!(out, "Not limited: no rule is for this path and method."),
@@ -71,7 +76,46 @@ fn try_explain(out: &mut String, rules: &Rules, arguments: &ExplainArguments, to
             )
         }
         Chosen::Charged(charge) => charged(out, rules, &charge, told, readings.len() > 1),
+    }?;
+    let beaten = readings.iter().flat_map(|(reading, _)| rules.beaten(method, reading));
+    also_for_it(out, beaten, &charged_by)
+}
+
+/// The rules that a more specific one beats, each once.
+fn also_for_it<'a>(
+    out: &mut String,
+    beaten: impl Iterator<Item = (&'a CheckedRule, Precedence)>,
+    charged_by: &[&CheckedRule],
+) -> std::fmt::Result {
+    let mut told: Vec<usize> = charged_by.iter().map(|rule| rule.index()).collect();
+    for (rule, why) in beaten {
+        if told.contains(&rule.index()) {
+            continue;
+        }
+        if told.len() == charged_by.len() {
+            writeln!(out, "Also for it, but beaten by what is more specific:")?;
+        }
+        told.push(rule.index());
+        let why = match why {
+            Precedence::Segment(number) => {
+                match rule.path().split('/').nth(number).filter(|segment| !segment.is_empty()) {
+                    Some(segment) => format!("its segment {number} is any ({segment})"),
+                    None => format!("it is a prefix, without a segment {number} of its own"),
+                }
+            }
+            Precedence::Path => "a path comes before a prefix".to_owned(),
+            Precedence::Method => "a method that is named comes before one that is not".to_owned(),
+        };
+        writeln!(out, "  rule {}: {why}", rule_line(rule))?;
     }
+    Ok(())
+}
+
+/// A rule, its pattern and its methods.
+fn rule_line(rule: &CheckedRule) -> String {
+    let which = if methods(rule) == "all" { "all methods".to_owned() } else { methods(rule) };
+    let pattern = path(rule).lines().next().unwrap_or_default().to_owned();
+    format!("`{}`: {pattern} for {which}", rule.name())
 }
 
 /// The path of a request's target, which may be a whole URI.
@@ -107,10 +151,8 @@ fn exempted(exemption: Exemption<'_>) -> String {
 
 fn charged(out: &mut String, rules: &Rules, charge: &Charge<'_>, told: &Told<'_>, odd: bool) -> std::fmt::Result {
     for rule in charge.rules() {
-        let which = if methods(rule) == "all" { "all methods".to_owned() } else { methods(rule) };
-        let pattern = path(rule).lines().next().unwrap_or_default().to_owned();
         let why = if odd { "the most specific one for a reading of the path" } else { "the most specific one" };
-        writeln!(out, "Rule `{}`: {pattern} for {which}, {why}.", rule.name())?;
+        writeln!(out, "Rule {}, {why}.", rule_line(rule))?;
     }
     if charge.rules().count() > 1 {
         writeln!(out, "Charged by each of them, since somebody may read the path as each is written.")?;

@@ -56,7 +56,7 @@ impl Check {
         }
         for (pattern, place) in &exempt_paths {
             let target = targets.len() as Target;
-            targets.push(Aim::Exempt(pattern.text.clone()));
+            targets.push(Aim::Exempt(pattern.clone()));
             routes.push(Routes { target, pattern, methods: &[], place, what: "an exempt path".to_owned() });
         }
         self.overlapping(&routes);
