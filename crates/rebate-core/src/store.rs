@@ -54,7 +54,9 @@ pub trait Store: Send + Sync + 'static {
     /// The leases that a key holds of a concurrency limit, in the order of their ends; changes nothing.
     fn leases(&self, limit: &Limit, key: KeyRef<'_>) -> impl Future<Output = Result<Vec<Lease>, Error>> + Send;
 
-    /// Refunds a receipt whole, from a drop: without waiting here, as well as it can.
+    /// Refunds a receipt whole, from a drop: without waiting here, as well as it can. There is nobody to tell of a failure:
+    /// `RedisStore` says it in the log. A store that answers without waiting fails only where it is full and cannot note the
+    /// refund, and core, which has no log, says nothing of that.
     fn hand_back(&self, receipt: Receipt);
 
     /// [`charge`](Store::charge) without a future, in a store that answers without waiting: for callers that

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use rebate_core::Error;
 use redis::Value;
 
+use crate::owing::Owing;
 use crate::shared::Shared;
 
 /// A call under way.
@@ -50,12 +51,15 @@ impl<O: Fn() -> Vec<Owed> + Unpin> Future for Charging<'_, O> {
 impl<O: Fn() -> Vec<Owed>> Drop for Charging<'_, O> {
     fn drop(&mut self) {
         let Some(pending) = self.pending.take() else { return };
-        let Some(runtime) = self.shared.runtime() else { return };
         let (shared, owed) = (Arc::clone(self.shared), (self.owed)());
+        let owing = Owing::new(&shared, owed.iter().map(|owed| owed.cost).fold(0, u64::saturating_add));
+        let Some(runtime) = shared.runtime() else { return };
         runtime.spawn(async move {
-            if let Ok(answer) = pending.await {
-                shared.give_back_answer(&answer, &owed).await;
-            }
+            owing.answered(match pending.await {
+                Ok(answer) => shared.give_back_answer(&answer, &owed).await,
+                Err(error) if error.may_have_happened() => Err(error),
+                Err(_) => Ok(()),
+            });
         });
     }
 }

@@ -10,6 +10,7 @@ mod library;
 mod link;
 mod list;
 mod look;
+mod owing;
 mod refund;
 mod settle;
 mod shared;

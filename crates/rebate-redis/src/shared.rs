@@ -220,12 +220,15 @@ impl Shared {
     }
 
     /// Gives back what a late answer says was charged, as well as it can.
-    pub(crate) async fn give_back_answer(&self, answer: &Value, owed: &[Owed]) {
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) async fn give_back_answer(&self, answer: &Value, owed: &[Owed]) -> Result<(), Error> {
         // Only the states of what was admitted are told in one text; a denial's begins with its time.
-        let Value::BulkString(answer) = answer else { return };
+        let Value::BulkString(answer) = answer else { return Ok(()) };
         let states = headers(answer);
         if states.is_empty() {
-            return;
+            return Ok(());
         }
         let mut call = Call {
             function: "rebate_refund",
@@ -241,8 +244,8 @@ impl Shared {
         }
         let parts = call.keys.len();
         self.name_helpers(&mut call, (0..parts).map(|at| (at, None)));
-        // Nobody is left to be told. Until the server answers, the breaker keeps this short.
-        let _ = self.link.call(call).await;
+        // Until the server answers, the breaker keeps this short.
+        self.link.call(call).await.map(drop)
     }
 }
 

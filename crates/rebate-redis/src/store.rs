@@ -12,6 +12,7 @@ use crate::keys::Names;
 use crate::library::Library;
 use crate::link::{Link, Settings};
 use crate::list::CountsPage;
+use crate::owing::Owing;
 use crate::shared::Shared;
 use crate::{charge, list, look, refund, settle};
 
@@ -157,13 +158,14 @@ impl Store for RedisStore {
     }
 
     /// Refunds in a task of the runtime that drops it; outside of one, in one of the runtime where the store was first used.
+    /// From a drop there is nobody to tell: what is not given back is an event of `tracing` at ERROR.
     fn hand_back(&self, receipt: Receipt) {
+        let owing = Owing::of(&self.shared, &receipt);
         let Some(runtime) = self.shared.runtime() else { return };
         let shared = Arc::clone(&self.shared);
         runtime.spawn(async move {
             let totals: Vec<u64> = receipt.parts().iter().map(|part| part.cost).collect();
-            // From a drop there is nobody to tell.
-            let _ = refund::refund(&shared, &RefundRequest { receipt: &receipt, totals: &totals }).await;
+            owing.answered(refund::refund(&shared, &RefundRequest { receipt: &receipt, totals: &totals }).await);
         });
     }
 }

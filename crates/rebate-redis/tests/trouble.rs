@@ -27,3 +27,5 @@ mod gone;
 mod loss;
 #[path = "trouble/memory.rs"]
 mod memory;
+#[path = "trouble/said.rs"]
+mod said;

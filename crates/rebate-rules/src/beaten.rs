@@ -1,7 +1,6 @@
 //! Rules that are for a request too, and are beaten by a more specific one: for those who explain.
 
 use std::cmp::Ordering;
-use std::fmt;
 
 use crate::methods::Class;
 use crate::path::{Pattern, Segment};
@@ -17,16 +16,6 @@ pub enum Precedence {
     Path,
     /// They are for the same path: what names the method comes first, then `HEAD` by `GET`, then all methods.
     Method,
-}
-
-impl fmt::Display for Precedence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Precedence::Segment(number) => write!(f, "segment {number} is where they differ first"),
-            Precedence::Path => f.write_str("a path comes before a prefix"),
-            Precedence::Method => f.write_str("a method that is named comes before one that is not"),
-        }
-    }
 }
 
 impl Rules {
