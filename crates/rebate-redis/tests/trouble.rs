@@ -27,5 +27,3 @@ mod gone;
 mod loss;
 #[path = "trouble/memory.rs"]
 mod memory;
-#[path = "trouble/said.rs"]
-mod said;

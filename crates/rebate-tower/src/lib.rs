@@ -97,7 +97,8 @@
 //! nothing charged, at WARN; a failed refund, or a charge that is wrong in itself, at ERROR. Keys are masked: eight digits
 //! of an HMAC, the same for the same key in every process that has the
 //! [secret](RateLimitLayerBuilder::mask_secret). A charge handed back to its store, because nobody is left to wait for a
-//! refund, is at DEBUG too, and counted as `handed_back`: not as a refund done, for what comes of it only the store knows.
+//! refund, is at DEBUG too, and counted as `handed_back`: not as a refund done, for what comes of it only the store knows
+//! (`RedisStore` says at ERROR what it could not give back).
 //!
 //! With the feature `metrics`:
 //!

@@ -1,4 +1,11 @@
-//! What nobody is left to be told of is said in the log.
+//! What nobody is left to be told of is said in the log. A program of its own, all of whose threads listen: `tracing` may
+//! else take it from a thread without a listener that nobody does.
+
+/// What other programs of tests use too.
+mod support {
+    pub(crate) mod scene;
+    pub(crate) mod steps;
+}
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -10,8 +17,8 @@ use rebate_servers::{Proxy, Server};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::scene::{limiter, limits, patient, used};
-use crate::support::steps::{charged, until};
+use support::scene::{limiter, limits, patient, used};
+use support::steps::{charged, until};
 
 /// The lines logged by this thread.
 #[derive(Clone, Default)]
@@ -79,7 +86,7 @@ async fn a_guard_whose_refund_fails() {
     network.refuse();
     // One that waits less.
     let brief = Duration::from_millis(100);
-    let other = crate::support::scene::limiter(patient(network.url()).connect_timeout(brief).call_timeout(brief));
+    let other = support::scene::limiter(patient(network.url()).connect_timeout(brief).call_timeout(brief));
     let receipt = other.receipt(&limiter.token(&receipt).expect("a token")).expect("its own");
     drop(other.guard(receipt));
     let line = log.line().await;
