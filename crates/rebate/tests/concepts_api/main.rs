@@ -5,6 +5,8 @@ mod away;
 #[path = "../common/built.rs"]
 mod built;
 mod client;
+#[path = "../common/console.rs"]
+mod console;
 mod hang_ups;
 mod limits;
 mod observe;

@@ -7,6 +7,8 @@ mod answers;
 mod api;
 #[path = "../common/built.rs"]
 mod built;
+#[path = "../common/console.rs"]
+mod console;
 #[path = "../../examples/saved_items/database.rs"]
 #[allow(dead_code, reason = "the program alone starts anew")]
 mod database;

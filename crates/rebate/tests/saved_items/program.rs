@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rebate_servers::{Server, until};
 use serde_json::json;
 
+use crate::console;
 use crate::scene::send;
 
 const SETTINGS: [&str; 9] =
@@ -75,6 +76,25 @@ fn end(mut process: Process) {
     let pid = process.0.id().to_string();
     assert!(Command::new("sh").args(["-c", "kill -s TERM \"$1\"", "kill", &pid]).status().expect("sh").success());
     assert!(process.0.wait().expect("it ends").success());
+}
+
+#[test]
+fn every_curl_line_answers_as_the_readme_says_and_every_setting_is_in_its_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/saved_items");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let (readme, settings) = (read("README.md"), read("settings.rs"));
+    let (process, address) = start(&[("WORKER", "off")]);
+    let seen = console::compare(&readme, &[("127.0.0.1:8081", &address.to_string())]);
+    assert!(seen >= 14, "{seen} lines were compared");
+    end(process);
+
+    let lines: Vec<_> = settings.lines().filter(|line| line.contains(": setting(\"")).collect();
+    assert_eq!(lines.len(), SETTINGS.len() - 1, "all but RUST_LOG");
+    for line in lines {
+        let mut texts = line.split('"').skip(1).step_by(2);
+        let begin = format!("| `{}` | `{}` | ", texts.next().unwrap(), texts.next().unwrap());
+        assert!(readme.lines().any(|line| line.starts_with(&begin)), "{begin}");
+    }
 }
 
 #[test]
