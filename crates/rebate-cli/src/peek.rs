@@ -26,7 +26,12 @@ pub(crate) struct CountArguments {
     group: Option<OsString>,
 
     /// The key, byte for byte as services charge it
-    key: OsString,
+    #[arg(required_unless_present = "named_key")]
+    key: Option<OsString>,
+
+    /// The same as an option: `--key=KEY` takes one that begins with `-`
+    #[arg(long = "key", id = "named_key", value_name = "KEY", conflicts_with = "key")]
+    named_key: Option<OsString>,
 }
 
 #[derive(Args, Debug)]
@@ -49,7 +54,8 @@ impl CountArguments {
     }
 
     pub(crate) fn key(&self) -> KeyRef<'_> {
-        let key = self.key.as_encoded_bytes();
+        // One of them is there.
+        let key = self.key.as_ref().or(self.named_key.as_ref()).map_or(&b""[..], |key| key.as_encoded_bytes());
         match &self.group {
             None => KeyRef::new(key),
             Some(group) => KeyRef::in_group(group.as_encoded_bytes(), key),

@@ -37,7 +37,7 @@ fn who_holds_what_and_an_operator_frees_it() {
     assert!(refunded.starts_with("running, user:42: 2 given back now, 2 of 2 in all; used 1 of 3"), "{refunded}");
     let report = service.json("leases", &line);
     assert_eq!((&report["used"], report["leases"].as_array().map(Vec::len)), (&1.into(), Some(1)));
-    let report = service.json("leases", &["--limit=running", "--group=acme", "user:42"]);
+    let report = service.json("leases", &["--limit=running", "--group=acme", "--key", "user:42"]);
     assert_eq!((&report["used"], &report["group"]), (&1.into(), &"acme".into()));
 }
 
@@ -46,6 +46,10 @@ fn whoever_holds_nothing_is_no_trouble_and_a_limit_without_leases_is_said() {
     let service = Service::new();
     let given = "--limit=running=3 at once for 10m";
     assert_eq!(service.told("leases", &[given, "a"]), "running (3 at once for 10m), a: 0 of 3 held\n");
+    for line in [&[given][..], &[given, "a", "--key=a"]] {
+        let (status, errors) = failure(&service.run("leases", line));
+        assert!(status == Some(2) && errors.contains("KEY"), "{errors}");
+    }
     let (status, errors) = failure(&service.run("leases", &["--limit=day=10/day", "a"]));
     assert!(status == Some(2) && errors.contains("has no leases; ask for those of a limit such as"), "{errors}");
 }
