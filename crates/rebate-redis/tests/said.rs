@@ -3,6 +3,7 @@
 
 /// What other programs of tests use too.
 mod support {
+    #[allow(dead_code, reason = "each program takes what it needs")]
     pub(crate) mod scene;
     pub(crate) mod steps;
 }
