@@ -22,7 +22,7 @@ use crate::again::Again;
 /// held too: there is nothing to renew, to release or to lose.
 ///
 /// A drop releases at once where the store answers without waiting (memory); else in a task of the runtime that the hold was
-/// made in, wherever it is dropped, which tries again for two minutes while the store is away. Once that runtime has shut
+/// made in, wherever it is dropped, which tries again for nearly two minutes while the store is away. Once that runtime has shut
 /// down nothing is sent: the place is free when its lease has ended. A [replay](Receipt::is_replay) is renewed, but not
 /// released by a drop: only the request that was billed may lead to its refund.
 ///

@@ -44,13 +44,23 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Starts this program again, which then finds its role.
-fn start(test: &str, role: &[&str]) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn start(test: &str, role: &[&str]) -> Worker {
+    let worker = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(ROLE, role.join(" "))
         .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+        .spawn();
+    Worker(worker.unwrap())
+}
+
+/// Ended with its test, also one that fails.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[tokio::test]
@@ -66,10 +76,9 @@ async fn a_place_is_held_by_another_process_that_has_its_token_until_that_dies()
     let token = limiter.token(&hold.into_receipt()).unwrap();
     assert_eq!(in_use(&url, 11 * MINUTE).await, (0, 1), "the lease of the charge ends after ten minutes");
     let test = "a_place_is_held_by_another_process_that_has_its_token_until_that_dies";
-    let mut worker = start(test, &[&url, &token, "holds"]);
+    let worker = start(test, &[&url, &token, "holds"]);
     until("the other process renews", async || in_use(&url, 11 * MINUTE).await == (1, 1)).await;
-    worker.kill().unwrap();
-    worker.wait().unwrap();
+    drop(worker);
     assert_eq!(in_use(&url, 19 * MINUTE - SECOND).await, (1, 1), "renewed nine minutes after noon");
     assert_eq!(in_use(&url, 19 * MINUTE).await, (0, 1), "its renewer died");
 }
@@ -88,7 +97,7 @@ async fn a_place_is_released_by_another_process_that_knows_no_limit() {
     let token = limiter.token(&receipt).unwrap();
     let test = "a_place_is_released_by_another_process_that_knows_no_limit";
     let mut worker = start(test, &[&url, &token, "releases"]);
-    assert!(worker.wait().unwrap().success());
+    assert!(worker.0.wait().unwrap().success());
     assert_eq!(in_use(&url, MINUTE).await, (1, 2));
 }
 
