@@ -136,7 +136,7 @@ impl<S: Store> Limiter<S> {
     /// what it settled stands. A refund does not end it. Leases end by themselves, whenever that is.
     ///
     /// Waits and resets are told as if it were settled. A settlement that comes too late is one after that refund: it charges
-    /// nothing that was given back, and tells it as shortfall.
+    /// nothing that was given back, and tells it as shortfall, unless nothing is left of the count by then.
     ///
     /// ```
     /// # use rebate_core::{Item, Limiter, Error, Store, Decision, Shortfall};
