@@ -162,13 +162,14 @@ pub fn one_charge_names_one_variant<H: Harness>(harness: &H) {
     let scene = Scene::new(harness);
     let free = limit("name", "10/hour");
     let pro = free.variant("20/hour").expect("only the quota differs");
-    let _ = scene.take(&free, "k", 1);
-    let _ = scene.take(&pro, "k", 1);
-    for (first, other, key) in [(&free, &pro, "k"), (&pro, &free, "k"), (&free, &pro, "other"), (&pro, &free, "other")]
+    let [k, other_key] = ["k", "other"].map(|key| KeyRef::in_group("tenant", key));
+    let _ = scene.take(&free, k, 1);
+    let _ = scene.take(&pro, k, 1);
+    for (first, other, key) in [(&free, &pro, k), (&pro, &free, k), (&free, &pro, other_key), (&pro, &free, other_key)]
     {
-        let items = [Item::new(first, "k"), Item::new(other, key)];
+        let items = [Item::new(first, k), Item::new(other, key)];
         let error = scene.run(scene.limiter.charge_all(&items)).expect_err("two variants");
         assert!(error.is_conflict() && !error.may_have_happened(), "{error:?}");
-        assert_eq!((scene.peek(&pro, "k").used(), scene.peek(&pro, "other").used()), (2, 0));
+        assert_eq!((scene.peek(&pro, k).used(), scene.peek(&pro, other_key).used()), (2, 0));
     }
 }
