@@ -5,7 +5,7 @@ use std::ops::Deref;
 use rebate_core::{Item, KeyRef};
 use smallvec::SmallVec;
 
-use crate::rules::{CheckedRule, Inner, OnMissingKey, OnTrouble, RuleLimit};
+use crate::rules::{CheckedRule, Inner, Line, OnMissingKey, OnTrouble, RuleLimit};
 use crate::source::{Absence, KeyBuffer, Source, Subject};
 
 /// What the rules say of a request's method and path.
@@ -211,6 +211,29 @@ impl<'a> Charge<'a> {
             return Err(Uncharged::Exempt(Exemption::Network));
         }
         let plan = self.inner.plan(subject);
+        if self.more.is_empty() {
+            let written = self.inner.write_keys(self.rule, subject, keys)?;
+            let mut items = Items { items: SmallVec::new(), limits: SmallVec::new() };
+            for (key, cost, limit) in self.inner.lines(&written, &keys.bytes, plan) {
+                items.items.push(Item { limit: &limit.limit, key, cost });
+                items.limits.push(limit);
+            }
+            return if items.is_empty() { Err(Uncharged::Unlimited) } else { Ok(items) };
+        }
+        self.items_of_several(subject, plan, keys)
+    }
+
+    /// The same for a path that is read in several ways.
+    #[cold]
+    fn items_of_several<'k>(
+        &self,
+        subject: &(impl Subject + ?Sized),
+        plan: usize,
+        keys: &'k mut KeyBuffer,
+    ) -> Result<Items<'k>, Uncharged<'a>>
+    where
+        'a: 'k,
+    {
         let mut written: SmallVec<[Written<'a>; 1]> = SmallVec::new();
         let mut uncharged = None;
         for rule in self.rules() {
@@ -221,22 +244,10 @@ impl<'a> Charge<'a> {
             }
         }
         let mut items = Items { items: SmallVec::new(), limits: SmallVec::new() };
-        let bytes = &keys.bytes;
-        for Written { rule, start, key_end, group_end } in &written {
-            let key = &bytes[*start..*key_end];
-            let key = match rule.group {
-                Some(_) => KeyRef::in_group(&bytes[*key_end..*group_end], key),
-                None => KeyRef::new(key),
-            };
-            let lines = rule.lines.iter().filter_map(|line| Some((line.cost, line.by_plan[plan]?)));
-            for (cost, number) in lines {
-                let limit = &self.inner.limits[number as usize];
-                // Only where a path is read in several ways can a limit be met twice.
-                let known = match written.len() {
-                    1 => None,
-                    _ => items.items.iter_mut().find(|known| *known.limit == limit.limit && known.key == key),
-                };
-                match known {
+        for written in &written {
+            for (key, cost, limit) in self.inner.lines(written, &keys.bytes, plan) {
+                // Only here can a limit be met twice.
+                match items.items.iter_mut().find(|known| *known.limit == limit.limit && known.key == key) {
                     Some(known) => known.cost = known.cost.max(cost),
                     None => {
                         items.items.push(Item { limit: &limit.limit, key, cost });
@@ -273,6 +284,24 @@ impl Inner {
         let named = plans.by.attribute(subject);
         let known = named.and_then(|named| plans.names.iter().position(|name| name.as_bytes() == &*named));
         known.unwrap_or(plans.default)
+    }
+
+    /// The key, cost and limit of each item by a rule.
+    #[inline]
+    fn lines<'k>(
+        &'k self,
+        written: &Written<'k>,
+        bytes: &'k [u8],
+        plan: usize,
+    ) -> impl Iterator<Item = (KeyRef<'k>, u64, &'k RuleLimit)> {
+        let &Written { rule, start, key_end, group_end } = written;
+        let key = &bytes[start..key_end];
+        let key = match rule.group {
+            Some(_) => KeyRef::in_group(&bytes[key_end..group_end], key),
+            None => KeyRef::new(key),
+        };
+        let line = move |line: &'k Line| Some((key, line.cost, &self.limits[line.by_plan[plan]? as usize]));
+        rule.lines.iter().filter_map(line)
     }
 
     #[inline]

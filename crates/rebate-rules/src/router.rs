@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
-use crate::path::Segment;
+use crate::path::{Segment, is_plain};
 
 /// Where a route leads: a rule or an exemption, by number.
 pub(crate) type Target = u32;
@@ -15,7 +15,8 @@ pub(crate) type Target = u32;
 /// the others lie in as many layers as that takes; most often one.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    fixed: matchit::Router<Target>,
+    /// With whether the route is plain: so is a path that it matches, being the same.
+    fixed: matchit::Router<(Target, bool)>,
     layers: Vec<matchit::Router<(Rank, Target)>>,
 }
 
@@ -32,7 +33,8 @@ impl Router {
         for (rank, (segments, &target)) in (0..).zip(ordered) {
             let route = written(segments);
             if segments.iter().all(|segment| matches!(segment, Segment::Static(_))) {
-                let inserted = router.fixed.insert(route, target);
+                let plain = is_plain(&route);
+                let inserted = router.fixed.insert(route, (target, plain));
                 debug_assert!(inserted.is_ok(), "no two routes are the same");
                 continue;
             }
@@ -57,11 +59,21 @@ impl Router {
         router
     }
 
+    /// The target of a path that is plain because it is letter by letter a plain route without dynamic segments, as most
+    /// are: found without a look at each of its bytes. `None` says nothing of other paths.
+    #[inline]
+    pub(crate) fn at_plain(&self, path: &str) -> Option<Target> {
+        match self.fixed.at(path) {
+            Ok(found) if found.value.1 => Some(found.value.0),
+            _ => None,
+        }
+    }
+
     /// The target of the most specific route that `path` matches.
     #[inline]
     pub(crate) fn at(&self, path: &str) -> Option<Target> {
         match self.fixed.at(path) {
-            Ok(found) => Some(*found.value),
+            Ok(found) => Some(found.value.0),
             Err(_) => self.layers.iter().filter_map(|layer| Some(*layer.at(path).ok()?.value)).min().map(|best| best.1),
         }
     }

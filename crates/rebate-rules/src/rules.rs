@@ -191,6 +191,9 @@ impl Rules {
             Class::Exempt => return Chosen::Exempt(Exemption::Method),
             Class::Router(router) => router,
         };
+        if let Some(target) = inner.methods.router(router).at_plain(path) {
+            return inner.aim(target);
+        }
         if !is_plain(path) {
             return inner.choose_odd(router, path);
         }

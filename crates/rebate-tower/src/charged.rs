@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::Extensions;
 use rebate_core::{Error, Receipt, Refund, Settlement, Shortfall, Status};
 
-pub(crate) use slot::{Slot, Statuses, Terms};
+pub(crate) use slot::{Place, Slot, Statuses, Terms};
 
 /// What became of a request's charge: a handle that the layer puts into the extensions of every request that it
 /// charged. Cheap to clone; clones share the charge.

@@ -67,8 +67,11 @@ where
         ResponseFuture { stage: Stage::Running { inner, ticket: None } }
     }
 
-    pub(crate) fn charged(inner: C::Future, ticket: Ticket<S>) -> Self {
-        ResponseFuture { stage: Stage::Running { inner, ticket: Some(ticket) } }
+    /// `call` is the inner service's, which may panic.
+    #[inline(always)]
+    pub(crate) fn charged(mut ticket: Ticket<S>, call: impl FnOnce() -> C::Future) -> Self {
+        // Made where it stays: a future holds the whole request, and is large to move.
+        ResponseFuture { stage: Stage::Running { inner: ticket.inside(call), ticket: Some(ticket) } }
     }
 
     pub(crate) fn refused(response: C::Response) -> Self {
@@ -128,9 +131,7 @@ where
                     match judge(&shared, terms, answer, key.as_ref(), asked.as_deref()) {
                         Verdict::Passes(slot) => {
                             tell(request.extensions_mut(), &slot, asked);
-                            let mut ticket = Ticket::new(slot);
-                            let inner = ticket.inside(|| inner.call(request));
-                            Stage::Running { inner, ticket: Some(ticket) }
+                            ResponseFuture::<C, S, R, B>::charged(Ticket::new(slot), || inner.call(request)).stage
                         }
                         Verdict::Refused(refused) => {
                             let head = RequestHead::of(&request);
@@ -172,6 +173,7 @@ impl<S: Store> Ticket<S> {
         Ticket { slot, state: State::Outside }
     }
 
+    #[inline(always)]
     pub(crate) fn inside<T>(&mut self, act: impl FnOnce() -> T) -> T {
         self.state = State::Inside;
         let outcome = act();

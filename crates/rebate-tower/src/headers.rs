@@ -101,7 +101,11 @@ impl Default for Headers {
 pub(crate) fn open<D>(response: &mut Response<D>) -> Option<&mut HeaderMap> {
     let status = response.status();
     let headers = response.headers_mut();
-    let says_when = headers.contains_key(RETRY_AFTER);
+    // Most responses have few headers: a look at each is quicker than a hash.
+    let says_when = match headers.keys_len() {
+        0..=6 => headers.keys().any(|name| *name == RETRY_AFTER),
+        _ => headers.contains_key(RETRY_AFTER),
+    };
     let told = match status {
         StatusCode::TOO_MANY_REQUESTS => says_when || headers.contains_key(RATELIMIT),
         StatusCode::SERVICE_UNAVAILABLE => says_when,

@@ -345,10 +345,12 @@ impl<S: Store> Shared<S> {
         if self.writer.is_none() {
             return;
         }
-        let told: smallvec::SmallVec<[Told; 3]> =
-            statuses.iter().filter_map(|status| Some(told(*terms.limits.get(status.item())?, status))).collect();
         let rule = terms.rules.first().map_or(0, |&rule| rule as usize);
-        self.writer.write(rule, &told, headers);
+        let mut told = statuses.iter().filter_map(|status| Some(told(*terms.limits.get(status.item())?, status)));
+        match statuses.len() {
+            1 => self.writer.write(rule, told.next().as_slice(), headers),
+            _ => self.writer.write(rule, &told.collect::<smallvec::SmallVec<[Told; 3]>>(), headers),
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use http::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Extensions, Request, Response, StatusCode};
 use rebate_core::{ChargeRequest, Decision, Denial, Error, Item, Key, KeyRef, Limit, Receipt, Store};
-use rebate_rules::{Charge, Chosen, Items, KeyBuffer, OnTrouble, Uncharged};
+use rebate_rules::{Charge, CheckedRule, Chosen, Items, KeyBuffer, OnTrouble, Uncharged};
 use smallvec::SmallVec;
 use tower_service::Service;
 
-use crate::charged::{BoxFuture, Charged, Slot, Terms};
+use crate::charged::{BoxFuture, Charged, Place, Slot, Terms};
 use crate::future::{ResponseFuture, Ticket};
 use crate::idempotency::{Asked, KeyFault};
 use crate::layer::Shared;
@@ -98,9 +98,7 @@ where
         match judge(shared, terms, answer, items[0].key, asked.as_deref()) {
             Verdict::Passes(slot) => {
                 tell(request.extensions_mut(), &slot, asked);
-                let mut ticket = Ticket::new(slot);
-                let future = ticket.inside(|| self.inner.call(request));
-                ResponseFuture::charged(future, ticket)
+                ResponseFuture::charged(Ticket::new(slot), || self.inner.call(request))
             }
             Verdict::Refused(refused) => {
                 ResponseFuture::refused(refused.respond(shared, &self.respond, head, items[0].key))
@@ -182,26 +180,29 @@ pub(crate) fn judge<S: Store>(
     }
     let passes = match &answer {
         Ok(decision) => decision.may_proceed(),
-        Err(error) => terms.allows(error),
+        Err(error) => terms.allows(shared, error),
     };
     shared.numbers.decided(&terms, &answer, passes);
-    let receipt = match answer {
+    match answer {
         Ok(Decision::Allowed(receipt)) if receipt.is_replay() && asked.is_some_and(|asked| !asked.passes) => {
-            return refused(terms, Why::Replayed(receipt));
+            refused(terms, Why::Replayed(receipt))
         }
-        Ok(Decision::Allowed(receipt)) => Some(receipt),
-        Ok(Decision::Unchecked(unchecked)) => {
-            observe::unchecked(shared, terms.rule(shared), key, unchecked.error());
-            None
+        // Straight into its place: a receipt is large to move.
+        Ok(Decision::Allowed(receipt)) => {
+            Verdict::Passes(Arc::new(Slot::new(Arc::clone(shared), terms, Place::Here(receipt))))
         }
-        Ok(Decision::Denied(denial)) => return refused(terms, Why::Denied(denial)),
-        Err(error) if passes => {
-            observe::unchecked(shared, terms.rule(shared), key, &error);
-            None
-        }
-        Err(error) => return refused(terms, Why::Trouble(error)),
-    };
-    Verdict::Passes(Arc::new(Slot::new(Arc::clone(shared), terms, receipt)))
+        Ok(Decision::Denied(denial)) => refused(terms, Why::Denied(denial)),
+        Ok(Decision::Unchecked(unchecked)) => unchecked_by(shared, terms, unchecked.error(), key),
+        Err(error) if passes => unchecked_by(shared, terms, &error, key),
+        Err(error) => refused(terms, Why::Trouble(error)),
+    }
+}
+
+/// A request passes in spite of this error.
+#[cold]
+fn unchecked_by<S: Store>(shared: &Arc<Shared<S>>, terms: Terms, error: &Error, key: KeyRef<'_>) -> Verdict<S> {
+    observe::unchecked(shared, terms.rule(shared), key, error);
+    Verdict::Passes(Arc::new(Slot::new(Arc::clone(shared), terms, Place::Nowhere)))
 }
 
 impl Refused {
@@ -259,20 +260,22 @@ impl Terms {
     pub(crate) fn new(charge: &Charge<'_>, items: &Items<'_>) -> Self {
         Terms {
             rules: charge.rules().map(|rule| rule.index() as u32).collect(),
-            limits: items.limits().iter().map(|limit| limit.index() as u32).collect(),
-            on_unavailable: charge.on_unavailable(),
-            on_full: charge.on_full(),
+            limits: match items.limits() {
+                [limit] => SmallVec::from_buf_and_len([limit.index() as u32, 0, 0, 0], 1),
+                limits => limits.iter().map(|limit| limit.index() as u32).collect(),
+            },
         }
     }
 
-    /// Whether a request passes in spite of this trouble with the store.
-    fn allows(&self, error: &Error) -> bool {
-        let on_trouble = match () {
-            () if error.is_unavailable() => self.on_unavailable,
-            () if error.is_full() => self.on_full,
+    /// Whether a request passes in spite of this trouble with the store: by the word of every rule.
+    #[cold]
+    fn allows<S: Store>(&self, shared: &Shared<S>, error: &Error) -> bool {
+        let on_trouble = |rule: &CheckedRule| match () {
+            () if error.is_unavailable() => rule.on_unavailable(),
+            () if error.is_full() => rule.on_full(),
             () => OnTrouble::Deny,
         };
-        on_trouble == OnTrouble::Allow
+        self.rules.iter().all(|&rule| on_trouble(shared.rule(rule)) == OnTrouble::Allow)
     }
 
     /// The name of the rule that is told.

@@ -10,13 +10,13 @@ use std::task::{Context, Poll};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use rebate_core::{Error, Receipt, Refund, Settlement, Shortfall, Status, Store};
-use rebate_rules::OnTrouble;
 use smallvec::SmallVec;
 
 use super::{AnySlot, BoxFuture};
 use crate::layer::Shared;
 use crate::observe::{self, Cause};
-use held::{Held, Place};
+use held::Held;
+pub(crate) use held::Place;
 use loan::Loan;
 
 /// Quota, remaining and reset of each limit.
@@ -28,8 +28,6 @@ pub(crate) struct Terms {
     pub(crate) rules: SmallVec<[u32; 1]>,
     /// The place of each item's limit.
     pub(crate) limits: SmallVec<[u32; 4]>,
-    pub(crate) on_unavailable: OnTrouble,
-    pub(crate) on_full: OnTrouble,
 }
 
 /// What one request was charged, and who decides about it.
@@ -44,10 +42,10 @@ pub(crate) struct Slot<S: Store> {
 }
 
 impl<S: Store> Slot<S> {
-    #[inline]
-    pub(crate) fn new(shared: Arc<Shared<S>>, terms: Terms, receipt: Option<Receipt>) -> Self {
-        let replay = receipt.as_ref().is_some_and(Receipt::is_replay);
-        Slot { shared, terms, replay, held: Mutex::new(Held::new(receipt)) }
+    #[inline(always)]
+    pub(crate) fn new(shared: Arc<Shared<S>>, terms: Terms, place: Place) -> Self {
+        let replay = matches!(&place, Place::Here(receipt) if receipt.is_replay());
+        Slot { shared, terms, replay, held: Mutex::new(Held::new(place)) }
     }
 
     /// The request is answered: refunds if there is a cause, and then writes the headers. The future, if there is

@@ -25,7 +25,7 @@ pub(super) struct Held {
 }
 
 /// Where the receipt is.
-pub(super) enum Place {
+pub(crate) enum Place {
     /// There never was one: nothing was charged.
     Nowhere,
     Here(Receipt),
@@ -43,9 +43,8 @@ pub(super) enum Place {
 }
 
 impl Held {
-    #[inline]
-    pub(super) fn new(receipt: Option<Receipt>) -> Self {
-        let place = receipt.map_or(Place::Nowhere, Place::Here);
+    #[inline(always)]
+    pub(super) fn new(place: Place) -> Self {
         Held { place, latest: Vec::new(), kept: false, asked: false, ended: false }
     }
 
