@@ -194,7 +194,7 @@ impl KeyBuffer {
         Self::default()
     }
 
-    #[inline]
+    #[inline(always)]
     fn named(&mut self, name: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(name);
         self.bytes.push(b':');

@@ -111,3 +111,16 @@ fn what_beats_a_rule_is_said() {
     assert_eq!(beaten("GET", "/api/a/health"), rest[2..], "by an exempt path");
     assert!(beaten("GET", "/api/a/c/d").is_empty() && beaten("GET", "/elsewhere").is_empty());
 }
+
+#[test]
+fn a_path_that_a_route_is_literally_is_still_read_in_every_way_where_it_is_not_plain() {
+    // Decoded, as they are kept, the routes are `/a%62` and `/ab`: and so is the path, once more decoded or not.
+    let rules = Rules::builder()
+        .rule(Rule::path("/a%2562").name("raw").limit("1/day"))
+        .rule(Rule::path("/ab").name("decoded").limit("1/day"));
+    let rules = rules.build().expect("sound rules");
+    let Chosen::Charged(charge) = rules.choose("GET", "/a%62") else { panic!("it is charged") };
+    let mut names: Vec<_> = charge.rules().map(|rule| rule.name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["decoded", "raw"]);
+}
