@@ -218,8 +218,8 @@ impl Rule {
 
     /// Charges the limits of these other rules, by their names, at the costs they have there.
     pub fn limits_of<T: Into<String>>(mut self, rules: impl IntoIterator<Item = T>) -> Self {
-        self.declared.charges = true;
         self.declared.limits_of = texts(rules);
+        self.declared.charges |= !self.declared.limits_of.is_empty();
         self
     }
 

@@ -204,11 +204,11 @@ impl Reader<'_> {
                 "code" => rule.code = self.text(value),
                 "cost" => rule.cost = self.number(value),
                 "limits" => {
-                    rule.charges = true;
+                    rule.charges |= !is_empty(value);
                     rule.limits = self.uses(value);
                 }
                 "limits_of" => {
-                    rule.charges = true;
+                    rule.charges |= !is_empty(value);
                     rule.limits_of = self.texts(value);
                 }
                 name => {
@@ -376,6 +376,11 @@ impl Reader<'_> {
         let inner = span.start + 1..span.end.saturating_sub(1);
         Where::Span(if self.text.get(inner.clone()) == Some(text) { inner } else { span })
     }
+}
+
+/// Whether it is a list that says nothing.
+fn is_empty(value: &Value<'_>) -> bool {
+    matches!(value.get_ref(), DeValue::Array(items) if items.is_empty())
 }
 
 fn span<T>(spanned: &Spanned<T>) -> Where {

@@ -1,7 +1,7 @@
 //! What is wrong with a rule file is told whole, with its places and what would be right.
 
 use proptest::prelude::*;
-use rebate_rules::{Chosen, OnMissingKey, OnTrouble, Rules};
+use rebate_rules::{Chosen, OnMissingKey, OnTrouble, Rule, Rules};
 
 /// Each problem as `line:column text`.
 fn problems(text: &str) -> Vec<String> {
@@ -176,6 +176,13 @@ fn a_problem_is_shown_with_its_line() {
     assert!(!Rules::parse("a = 1").unwrap_err().is_syntax());
 }
 
+#[test]
+fn a_rule_in_rust_charges_something_too() {
+    let rule = Rule::path("/a").limits_of(Vec::<String>::new());
+    let problems = Rules::builder().rule(rule).build().expect_err("it would limit nothing");
+    assert!(problems.to_string().contains("this rule charges nothing"), "{problems}");
+}
+
 /// Each text is one rule file, wrong in one way, and a part of what is said of it.
 #[test]
 fn each_thing_that_can_be_wrong_is_told() {
@@ -223,6 +230,8 @@ fn each_thing_that_can_be_wrong_is_told() {
         ("[[rule]]\npath = '/a'\nlimit = '1/day'\nrefund_grpc = [17]", "no gRPC status"),
         ("[[rule]]\npath = '/a'\nlimit = '1/day'\ncode = 'a b'", "letters, digits"),
         ("[limits]\nd = '1/day'\n[[rule]]\npath = '/a'\nlimits = ['d']\ncode = 'A'", "of no limit of the rule's own"),
+        ("[[rule]]\npath = '/a'\nlimits = []", "1:1 this rule charges nothing; say `limit`"),
+        ("[[rule]]\npath = '/a'\nlimits_of = []", "1:1 this rule charges nothing; say `limit`"),
         ("[[rule]]\npath = '/a'\nlimits = ['10/day']", "is a policy, not a limit's name"),
         ("[limits]\nd = '1/day'\n[[rule]]\npath = '/a'\nlimits = ['d', 'd']", "charges `d` twice"),
         ("[limits]\nd = '1/day'\n[[rule]]\npath = '/a'\nlimits = [{ cost = 2 }]", "which limit?"),
