@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Method, StatusCode};
 use rebate_core::{ChargeRequest, Error, Idempotency, Item, engine};
-use rebate_rules::{Charge, Rules};
+use rebate_rules::{Charge, Rules, Subject};
 use sha2::{Digest, Sha256};
 
-use crate::request::RequestHead;
+use crate::subject::Asker;
 
 /// Settings by which a layer bills a request once, however often it is sent under one `Idempotency-Key` (the header of
 /// [draft-ietf-httpapi-idempotency-key-header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/):
 /// a string of 1 to 255 bytes, in double quotes as structured fields write them, or bare as most clients do).
 ///
-/// A key is known for one charged key, rule, method, path and query: on another of them it is another request's, charged
-/// anew. It is not compared with the body. [What is answered when](crate#requests-that-are-billed-once) is a table.
+/// A key is known for one charged key, [user](crate::RateLimitLayerBuilder::user), rule, method, path and query: on another of
+/// them it is another request's, charged anew. It is not compared with the body. [What is answered when](crate#requests-that-are-billed-once) is a table.
 ///
 /// ```
 /// use rebate_core::Limiter;
@@ -66,6 +66,8 @@ impl IdempotencyKeys {
 
     /// The rules, by their names, whose replays go on to the service: it answers them from its own record of the key, which
     /// the handler has by [`IdempotencyKey`]. A service that keeps none would do the work again for nothing.
+    /// So would one that records a key only when its work is done: the first request may be under way yet, and be given
+    /// back at its end.
     pub fn pass_replays<N: AsRef<str>>(mut self, rules: impl IntoIterator<Item = N>) -> Self {
         self.passed = rules.into_iter().map(|rule| rule.as_ref().into()).collect();
         self
@@ -227,10 +229,11 @@ impl Once {
     /// By what a request is to be billed once, if it is.
     pub(crate) fn asked(
         &self,
-        request: RequestHead<'_>,
+        asker: &Asker<'_>,
         path: &str,
         charge: &Charge<'_>,
     ) -> Result<Option<Box<Asked>>, KeyFault> {
+        let request = asker.request;
         if !self.methods.contains(request.method) {
             return Ok(None);
         }
@@ -239,7 +242,10 @@ impl Once {
             return if of_rules().any(|rule| rule.required) { Err(KeyFault::Missing) } else { Ok(None) };
         };
         let query = request.uri.query().unwrap_or_default();
-        let name = name([charge.rule().name(), request.method.as_str(), path, query, key.key()]);
+        // Whatever key is charged: users who share one (an address, a tenant) do not know of each other's.
+        let user = asker.user().unwrap_or_default();
+        let [rule, method] = [charge.rule().name(), request.method.as_str()];
+        let name = name([rule, method, path, query, key.key()].map(str::as_bytes), &user);
         let passes = of_rules().all(|rule| rule.passes);
         Ok(Some(Box::new(Asked { key, name, lifetime: self.lifetime, passes })))
     }
@@ -267,12 +273,12 @@ impl Asked {
 }
 
 /// What the store knows the key by: one of a client's two requests never answers for the other.
-fn name(parts: [&str; 5]) -> [u8; 32] {
+fn name(parts: [&[u8]; 5], user: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
-    for part in parts {
+    for part in parts.into_iter().chain([user]) {
         // Where each part ends is part of what is hashed.
         digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part.as_bytes());
+        digest.update(part);
     }
     digest.finalize().into()
 }

@@ -81,7 +81,7 @@
 //! | a replay while its limit is exhausted, all places are taken or the store is full | the same: no 429 | the same | the same |
 //! | the key again after all was given back, whoever did so | its response | a first request | charged anew |
 //! | the key again after a denial, or after its [lifetime](IdempotencyKeys::lifetime) | its response | a first request | charged anew |
-//! | the key with another rule, method, path, query or client | its response | a first request | its own |
+//! | the key with another rule, method, path, query, user or charged key | its response | a first request | its own |
 //! | the key when the rules charge the request other limits or costs than then | 422, `IDEMPOTENCY_KEY_REUSED` | is not called | the first one's, as it is |
 //! | a key that is repeated, malformed, empty or above 255 bytes | 400, `IDEMPOTENCY_KEY_MALFORMED` | is not called | none |
 //! | none, where the rule [requires](IdempotencyKeys::require) it | 400, `IDEMPOTENCY_KEY_MISSING` | is not called | none |
@@ -90,6 +90,11 @@
 //!
 //! So a 409 says that the request was billed before, not that it was carried out. Where a client must get what it paid for, let
 //! replays pass: a service that finds no record of the key does the work then, and it is billed once.
+//!
+//! A replay may pass while the first request is under way, and that one's end gives the charge back as ever: by its status, by hand,
+//! or because its client went away. Both then had one charge, and none is left of it. So a service whose replays pass
+//! records a key *before* it works, keeps the record of what failed, and answers a replay of what is under way (409) or has
+//! failed from it; whoever lets a replay do what a first request of it might yet give back, works for nothing.
 //!
 //! # What is logged and counted
 //!

@@ -66,7 +66,8 @@ where
         };
         let mut keys = KeyBuffer::new();
         let head = RequestHead::of(&request);
-        let items = match charge.items(&Asker { request: head, settings: &shared.settings }, &mut keys) {
+        let asker = Asker { request: head, settings: &shared.settings };
+        let items = match charge.items(&asker, &mut keys) {
             Ok(items) => items,
             Err(Uncharged::Denied(missing)) => {
                 let reason = Reason::MissingKey(missing);
@@ -77,7 +78,7 @@ where
                 return ResponseFuture::uncharged(self.inner.call(request));
             }
         };
-        let asked = match shared.once.as_ref().map(|once| once.asked(head, path, &charge)) {
+        let asked = match shared.once.as_ref().map(|once| once.asked(&asker, path, &charge)) {
             None => None,
             Some(Ok(asked)) => asked,
             Some(Err(fault)) => {

@@ -214,6 +214,18 @@ both!(
     }
 );
 
+both!(what_a_passed_replay_does_is_given_back_with_the_first, rules(), |s| passing(s), |layer, limiter| {
+    // Why a service that lets replays pass must know of a first request that is under way.
+    let learnt = Mutex::new(String::new());
+    let response = answer_of(&layer, keyed("/generate", "one"), |_| async {
+        *learnt.lock().unwrap() = learns(&layer, keyed("/generate", "one"), 200).await.1;
+        409
+    });
+    assert_eq!(remaining(&response.await), 10);
+    assert_eq!(*learnt.lock().unwrap(), "one replay");
+    assert_eq!(left(&limiter, &rules()).await, 10);
+});
+
 both!(
     given_back_whole_the_key_is_charged_anew,
     rules(),
@@ -308,6 +320,22 @@ both!(
         assert_eq!(learns(&layer, other, 200).await.1, "one first");
         assert_eq!(problem(&answer(&layer, keyed("/tasks/8", "one"), 200).await), replayed());
         assert_eq!(left(&limiter, &two_paths()).await, 95);
+    }
+);
+
+both!(
+    users_who_share_what_is_charged_do_not_know_each_others_keys,
+    rules_of(Rule::path("/generate").limit("10/day").key("fixed:all")),
+    |s| passing(s),
+    |layer, limiter| {
+        for (user, left) in [("42", 9), ("43", 8)] {
+            let mut request = keyed("/generate", "one");
+            request.extensions_mut().insert(User(user));
+            let (response, learnt) = learns(&layer, request, 200).await;
+            assert_eq!((remaining(&response), &*learnt), (left, "one first"), "nobody works for nothing");
+        }
+        assert_eq!(learns(&layer, keyed("/generate", "one"), 200).await.1, "one replay");
+        drop(limiter);
     }
 );
 
