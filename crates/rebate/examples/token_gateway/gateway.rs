@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rebate::{AnyStore, Decision, Error, Item, Limit, Limiter, Metered, Settled, Status};
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use crate::asked::Asked;
 use crate::relay;
@@ -38,7 +39,8 @@ pub(crate) struct Terms {
     pub(crate) day: String,
     /// Whether what a reply took is settled. Else estimates stand.
     pub(crate) settles: bool,
-    /// How long a reply may take to come. An estimate that is not settled by then is given back by the store itself.
+    /// How long a reply may take to come and to be taken; then it is broken off. An estimate that is not settled a quarter
+    /// of it later is given back by the store itself.
     pub(crate) within: Duration,
     /// Tokens of a reply whose request says not how long it may be.
     pub(crate) assumed: u64,
@@ -82,21 +84,23 @@ impl Gateway {
     async fn charge(&self, user: &str, estimate: u64) -> Result<Decision, Error> {
         let items = [Item::new(&self.minute, user).cost(estimate), Item::new(&self.day, user).cost(estimate)];
         if self.terms.settles {
-            self.limiter.reserve(&items, self.terms.within).await
+            // Longer than its reply may take, so that it is settled before it lapses.
+            self.limiter.reserve(&items, self.terms.within * 5 / 4).await
         } else {
             self.limiter.charge_all(&items).await
         }
     }
 
-    /// Asks the upstream, and settles.
-    async fn ask(self: Arc<Self>, asked: Asked, charged: Option<Status>, mut meter: Meter) -> Response {
+    /// Asks the upstream, and settles; by `end` at the latest.
+    async fn ask(self: Arc<Self>, asked: Asked, charged: Option<Status>, mut meter: Meter, end: Instant) -> Response {
         let request = Request::post(self.upstream.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Body::from(asked.body.clone()))
             .expect("its parts are right");
-        let reply = match self.client.request(request).await {
-            Ok(reply) => reply.map(Body::new),
-            Err(trouble) => {
+        let reply = match timeout_at(end, self.client.request(request)).await {
+            Ok(Ok(reply)) => reply.map(Body::new),
+            Err(_) => return self.too_late(&asked, meter).await,
+            Ok(Err(trouble)) => {
                 // It may have worked once it was asked: then the estimate stands.
                 let used = if trouble.is_connect() { 0 } else { asked.estimate };
                 tracing::error!(%trouble, used, "the upstream does not answer");
@@ -111,12 +115,13 @@ impl Gateway {
             response.headers_mut().insert(CONTENT_TYPE, kind.clone());
         }
         if head.status.is_success() && asked.streams {
-            *response.body_mut() = relay::body(body, &asked, self, meter);
+            *response.body_mut() = relay::body(body, &asked, self, meter, end);
             return told(response, charged);
         }
-        let body = match to_bytes(body, LARGEST).await {
-            Ok(body) => body,
-            Err(trouble) => {
+        let body = match timeout_at(end, to_bytes(body, LARGEST)).await {
+            Ok(Ok(body)) => body,
+            Err(_) => return self.too_late(&asked, meter).await,
+            Ok(Err(trouble)) => {
                 tracing::error!(%trouble, "the upstream broke off");
                 self.settle(&mut meter, asked.estimate).await;
                 return error(StatusCode::BAD_GATEWAY, "server_error", None, "The upstream broke off.");
@@ -128,6 +133,12 @@ impl Gateway {
         told(response, settled.or(charged))
     }
 
+    async fn too_late(&self, asked: &Asked, mut meter: Meter) -> Response {
+        tracing::error!(used = asked.estimate, "the upstream takes too long");
+        self.settle(&mut meter, asked.estimate).await;
+        error(StatusCode::GATEWAY_TIMEOUT, "server_error", None, "The upstream takes too long.")
+    }
+
     /// Settles, unless that is off or done; answers where the minute stands then.
     pub(crate) async fn settle(&self, meter: &mut Meter, used: u64) -> Option<Status> {
         let mut meter = meter.take()?;
@@ -135,7 +146,7 @@ impl Gateway {
         match meter.settle().await {
             Ok(settlement) => settlement.settled().and_then(|settled| self.note(used, &settled)),
             Err(trouble) => {
-                tracing::error!(%trouble, used, "not settled: the estimate is given back when its time is up");
+                tracing::error!(%trouble, used, "not settled as yet; else the estimate is given back when its time is up");
                 None
             }
         }
@@ -169,6 +180,7 @@ async fn completions(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, bo
         Ok(asked) => asked,
         Err(fault) => return error(StatusCode::BAD_REQUEST, "invalid_request_error", None, &fault),
     };
+    let end = Instant::now() + gateway.terms.within;
     let receipt = match gateway.charge(&user, asked.estimate).await {
         Ok(Decision::Allowed(receipt)) => receipt,
         Ok(Decision::Denied(denial)) => {
@@ -190,7 +202,7 @@ async fn completions(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, bo
         }
     };
     // A task of its own: what is ordered is paid for, so that it is also read when the client goes away meanwhile.
-    match tokio::spawn(gateway.ask(asked, charged, meter)).await {
+    match tokio::spawn(gateway.ask(asked, charged, meter, end)).await {
         Ok(response) => response,
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "server_error", None, "This is our fault."),
     }

@@ -6,6 +6,8 @@ use axum::BoxError;
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::{Instant, timeout_at};
 
 use crate::asked::{Asked, letters, tokens};
 use crate::gateway::{Gateway, Meter};
@@ -13,9 +15,9 @@ use crate::gateway::{Gateway, Meter};
 /// The longest line of a stream.
 const LONGEST: usize = 1 << 20;
 
-/// The upstream's stream as the client's, settled at the `usage` it tells. Where it breaks, or the client leaves, it is
-/// settled at the prompt's estimate and what had come by then.
-pub(crate) fn body(upstream: Body, asked: &Asked, gateway: Arc<Gateway>, meter: Meter) -> Body {
+/// The upstream's stream as the client's, settled at the `usage` it tells. Where it breaks, the client leaves, or `end` has
+/// come, it is settled at the prompt's estimate and what had come by then.
+pub(crate) fn body(upstream: Body, asked: &Asked, gateway: Arc<Gateway>, meter: Meter, end: Instant) -> Body {
     let relay = Relay {
         upstream: upstream.into_data_stream(),
         gateway,
@@ -25,10 +27,20 @@ pub(crate) fn body(upstream: Body, asked: &Asked, gateway: Arc<Gateway>, meter: 
         letters: 0,
         wants_usage: asked.wants_usage,
     };
-    // Whoever drops the body drops the relay.
-    Body::from_stream(stream::try_unfold(relay, |mut relay| async {
-        Ok::<_, BoxError>(relay.next().await?.map(|bytes| (bytes, relay)))
-    }))
+    let (sender, receiver) = mpsc::channel(1);
+    // In a task of its own: the body of a client that takes nothing is not polled, and nobody may put off its settlement so.
+    tokio::spawn(async move {
+        let ended = tokio::select! {
+            ended = timeout_at(end, relay.run(&sender)) => ended,
+            () = sender.closed() => return,
+        };
+        if ended.is_err() {
+            tracing::warn!("a stream took too long");
+            // Else it would seem to have ended well.
+            drop(sender.send(Err("it took too long".into())).await);
+        }
+    });
+    Body::from_stream(stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))))
 }
 
 struct Relay {
@@ -44,6 +56,16 @@ struct Relay {
 }
 
 impl Relay {
+    /// Passes on all that comes. Whoever drops this settles.
+    async fn run(mut self, sender: &Sender<Result<Bytes, BoxError>>) {
+        while let Some(next) = self.next().await.transpose() {
+            let broke = next.is_err();
+            if sender.send(next).await.is_err() || broke {
+                return;
+            }
+        }
+    }
+
     /// What goes to the client next.
     async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
         loop {
@@ -106,11 +128,11 @@ impl Relay {
 }
 
 impl Drop for Relay {
-    /// The client has left, unless it is settled.
+    /// The client has left, or it took too long, unless it is settled.
     fn drop(&mut self) {
         let used = self.so_far();
         if let Some(mut meter) = self.meter.take() {
-            tracing::debug!(used, "a client left");
+            tracing::debug!(used, "a stream was broken off");
             meter.used(used);
         }
     }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::{StreamExt, stream};
+use rebate_servers::until;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -22,7 +23,7 @@ fn an_estimate_that_is_not_settled_is_given_back_when_its_time_is_up() {
     let asked = with(asking_at_length("say=30 hang=7", 40), json!({"max_tokens": 300}));
     let mut stream = world.run(world.client.stream("ada", &asked)).expect("a stream");
     world.run(stream.read_tokens(7));
-    world.clock.advance(10 * MINUTE - Duration::from_micros(1));
+    world.clock.advance(10 * MINUTE * 5 / 4 - Duration::from_micros(1));
     assert_eq!(world.used("ada"), [310; 2]);
     world.clock.advance(Duration::from_micros(1));
     assert_eq!(world.used("ada"), [0; 2], "as if the gateway had died: nothing came of it");
@@ -30,6 +31,38 @@ fn an_estimate_that_is_not_settled_is_given_back_when_its_time_is_up() {
     world.stop_upstream();
     assert!(!world.run(stream.whole()).ended);
     assert_eq!((world.gateway.shortfall(), world.used("ada")), (17, [0; 2]));
+}
+
+#[test]
+fn a_reply_that_takes_too_long_is_broken_off_and_paid_for() {
+    let world = World::in_memory(&Terms { within: Duration::from_millis(500), ..terms() });
+    let asked =
+        |streams: bool| with(asking_at_length("say=30 hang=7", 40), json!({"max_tokens": 300, "stream": streams}));
+    // Were it let go on, it would be had for nothing as soon as its reservation is over.
+    let whole = world.run(async { world.client.stream("ada", &asked(true)).await.expect("a stream").whole().await });
+    assert!(!whole.ended && whole.said() == 7, "{whole:?}");
+    world.wait_for("ada", [17; 2]);
+    let answer = world.run(world.client.ask("eve", &asked(false)));
+    assert_eq!((answer.status, world.used("eve")), (504, [310; 2]), "nobody knows better");
+}
+
+#[test]
+fn a_client_that_takes_nothing_does_not_put_off_what_it_pays() {
+    // More than fits between the two sockets.
+    let lines = stream::repeat_with(|| {
+        let chunk = format!(r#"{{"choices": [{{"delta": {{"content": "{}"}}}}]}}"#, "four".repeat(1 << 16));
+        Ok::<_, std::io::Error>(format!("data: {chunk}\n\n"))
+    });
+    let upstream = move || async { ([("content-type", "text/event-stream")], Body::from_stream(lines.take(1000))) };
+    let terms = Terms {
+        minute: "1000000000/1h from first".into(),
+        day: "1000000000/24h from first".into(),
+        within: Duration::from_millis(500),
+        ..terms()
+    };
+    let world = World::before(Router::new().route("/v1/chat/completions", post(upstream)), &terms);
+    let _stalled = world.run(world.client.stream("ada", &asking_at_length("", 40))).expect("a stream");
+    until("it is settled", || (world.used("ada")[0] > 1 << 16).then_some(()));
 }
 
 #[test]
