@@ -33,6 +33,9 @@ use crate::hold::Hold;
 /// ([`Shortfall::TakeWhatIsThere`]). A stream that should rather stop at its quota raises the estimate in steps as it goes:
 /// `limiter.settle(metered.receipt_mut(), higher, Shortfall::Refuse)`.
 ///
+/// A reservation that lapses before it is settled is given back, and what was used is then charged to nobody. So whoever can put off
+/// the end of the work, such as a client that reads its stream slowly, may not do so for that long: break it off before.
+///
 /// Leases in the same receipt are [held](Hold) meanwhile, and released when it is settled.
 ///
 /// A drop settles in a task of the runtime that this was made in, which tries again for two minutes while the store is away

@@ -25,16 +25,28 @@ impl Service {
     pub(crate) fn renew_all(&self) -> Result<usize, Trouble> {
         let mut held = 0;
         for item in self.database.transaction(|transaction| database::held(transaction))? {
-            let mut receipt = self.limiter.receipt(&item.receipt)?;
-            // Where the process that saved it did not live to do so. Repeated it changes nothing.
-            drop(wait_for(self.limiter.settle(&mut receipt, 1, Shortfall::Refuse))?);
-            if wait_for(self.limiter.renew(&receipt))?.all_renewed() {
-                held += 1;
-            } else {
-                self.give_up(&item, receipt)?;
+            match self.renew(&item) {
+                Ok(holds) => held += usize::from(holds),
+                // Of another store, say: trouble with one item shall not cost the others their places.
+                Err(Trouble::Limiter(error)) if !error.is_retryable() => {
+                    tracing::error!(item = item.id, %error, "an item's place cannot be renewed");
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
         Ok(held)
+    }
+
+    /// Renews the place of one item; whether it holds it.
+    fn renew(&self, item: &Item) -> Result<bool, Trouble> {
+        let mut receipt = self.limiter.receipt(&item.receipt)?;
+        // Where the process that saved it did not live to do so. Repeated it changes nothing.
+        drop(wait_for(self.limiter.settle(&mut receipt, 1, Shortfall::Refuse))?);
+        let holds = wait_for(self.limiter.renew(&receipt))?.all_renewed();
+        if !holds {
+            self.give_up(item, receipt)?;
+        }
+        Ok(holds)
     }
 
     /// An item without a place is not worked on, and was paid for in vain.

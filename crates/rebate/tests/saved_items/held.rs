@@ -8,6 +8,7 @@ over_both_stores!(
     the_place_of_a_dead_renewer_frees_itself,
     what_lost_its_place_is_given_up_and_paid_back,
     a_round_of_renewals_settles_what_could_not_be,
+    an_item_whose_receipt_cannot_be_read_costs_the_others_nothing,
 );
 
 /// Three items, which nobody works on.
@@ -82,4 +83,13 @@ fn a_round_of_renewals_settles_what_could_not_be(scene: &Scene) {
     assert_eq!(scene.used("ada"), ("1/50".into(), 1), "the day stays paid");
     scene.enrich();
     assert_eq!(scene.used("ada"), ("1/50".into(), 0));
+}
+
+fn an_item_whose_receipt_cannot_be_read_costs_the_others_nothing(scene: &Scene) {
+    three_waiting(scene);
+    scene.execute("UPDATE items SET receipt = 'of another store' WHERE id = 1");
+    scene.clock.advance(LEASE / 2);
+    assert_eq!(scene.run(Service::renew_all).unwrap(), 2);
+    scene.clock.advance(LEASE / 2);
+    assert_eq!(scene.used("ada"), ("3/50".into(), 2));
 }
