@@ -17,7 +17,7 @@ use crate::decision::{Decision, Denial, PartRefund, Refund, Settlement, Shortfal
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::key::KeyRef;
-use crate::limit::{Fallback, Limit};
+use crate::limit::{Fallback, Identity, Limit};
 use crate::policy::Policy;
 use crate::receipt::{Part, Receipt};
 use crate::store::{
@@ -300,7 +300,7 @@ impl<S: Store> Limiter<S> {
     /// # Errors
     /// See [`Error`].
     pub async fn list(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
-        self.enter(limit, false)?;
+        self.meet(limit)?;
         self.shared.store.list(&ListRequest { limit, after, size: size.max(1) }).await
     }
 
@@ -338,15 +338,22 @@ impl<S: Store> Limiter<S> {
     #[inline]
     fn ready(&self, items: &[Item<'_>]) -> Result<(), Error> {
         let stamp = self.shared.stamp.load(Ordering::Relaxed);
-        items.iter().try_for_each(
-            |item| {
-                if item.limit.checked() == stamp { Ok(()) } else { self.enter(item.limit, false) }
-            },
-        )
+        items.iter().try_for_each(|item| if item.limit.checked() == stamp { Ok(()) } else { self.meet(item.limit) })
+    }
+
+    /// Checks a limit that is charged or looked at. One that the store has met is not entered anew: that would make it the one last entered
+    /// under its name, whenever any other name has come to stand for something else.
+    #[cold]
+    fn meet(&self, limit: &Limit) -> Result<(), Error> {
+        self.stand_for(limit, false, |identity| _ = identity.index_of(limit))
     }
 
     #[cold]
     fn enter(&self, limit: &Limit, replace: bool) -> Result<(), Error> {
+        self.stand_for(limit, replace, |identity| _ = identity.enter(limit))
+    }
+
+    fn stand_for(&self, limit: &Limit, replace: bool, enter: impl FnOnce(&Identity)) -> Result<(), Error> {
         // Under this lock, so that no limit is found to be the right one while that changes.
         let mut names = self.shared.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match names.get_mut(limit.name()) {
@@ -366,7 +373,7 @@ impl<S: Store> Limiter<S> {
             }
         }
         limit.set_checked(self.shared.stamp.load(Ordering::Relaxed));
-        self.shared.store.identity().enter(limit);
+        enter(self.shared.store.identity());
         Ok(())
     }
 }

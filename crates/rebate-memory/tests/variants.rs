@@ -54,3 +54,25 @@ fn a_settlement_tops_up_under_the_plan_that_was_charged() {
     assert_eq!(settled.settled().expect("there is room").parts[0].topped_up, 14);
     assert_eq!(limiter.peek_now(&pro, "ada").expect("a status").used(), 15);
 }
+
+#[test]
+fn what_is_charged_or_looked_at_is_not_thereby_the_limit_last_entered() {
+    let limiter = limiter();
+    let old = limiter.limit("plan", "5/week").expect("a limit");
+    let mut receipt = charged(&limiter, &old, "ada", 1);
+    let free = Limit::new("plan", "3/day").expect("a limit");
+    let pro = free.variant("5/day").expect("a policy");
+    limiter.replace(&free);
+    for limit in [&pro, &free] {
+        limiter.register(limit).expect("no conflict");
+    }
+    let _used = charged(&limiter, &pro, "ada", 3);
+    // Another name comes to stand for something else, so that limits are checked anew.
+    limiter.limit("other", "1/day").expect("a limit");
+    limiter.replace(&Limit::new("other", "2/day").expect("a limit"));
+    let _other = charged(&limiter, &pro, "other", 1);
+    limiter.list_now(&pro, None, 10).expect("a page");
+    // Its own limit is gone; it is topped up by the one last entered, which is used up.
+    let settled = limiter.settle_now(&mut receipt, 2, Shortfall::Refuse).expect("an answer");
+    assert!(settled.settled().is_none(), "topped up under another one");
+}

@@ -143,7 +143,7 @@ impl<S: SyncStore> Limiter<S> {
     /// # Errors
     /// As there.
     pub fn list_now(&self, limit: &Limit, after: Option<Cursor>, size: usize) -> Result<Page, Error> {
-        self.enter(limit, false)?;
+        self.meet(limit)?;
         self.shared.store.list_now(&ListRequest { limit, after, size: size.max(1) })
     }
 }
