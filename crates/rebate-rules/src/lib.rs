@@ -45,7 +45,7 @@
 //! refund = [409, "5xx"]              # statuses that give the charge back
 //! refund_grpc = ["ABORTED"]
 //! on_unavailable = "allow"           # while the store is away: allow, or deny (503)
-//! on_full = "allow"                  # while it is full
+//! on_full = "allow"                  # while it is full; Redis at its maxmemory: of counts that it has, too
 //! on_missing_key = "deny"            # deny (401 for a user, else 400), skip (not charged), or another source
 //!
 //! [limits]                           # shared, by name
