@@ -71,7 +71,13 @@ async fn submit(
     charged: Charged,
     Sent(Prompt { prompt }): Sent<Prompt>,
 ) -> Result<Response, Response> {
-    let receipt = charged.token().map_err(|error| trouble(&error))?;
+    let receipt = match charged.token() {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            give_back(&charged).await;
+            return Err(trouble(&error));
+        }
+    };
     let task = Task::new(&user.0, &prompt, receipt);
     // Nothing is awaited from here to `keep`: a client that goes away cannot come between.
     match service.tasks.start(&task) {
@@ -153,7 +159,7 @@ async fn give_back(charged: &Charged) {
 /// A fault of the system's own.
 fn trouble(error: &dyn std::error::Error) -> Response {
     tracing::error!(%error, "a request failed");
-    answer(StatusCode::INTERNAL_SERVER_ERROR, "This is our fault, and was not charged.")
+    answer(StatusCode::INTERNAL_SERVER_ERROR, "This is our fault. The headers say what is left.")
 }
 
 pub(crate) fn answer(status: StatusCode, detail: &str) -> Response {
