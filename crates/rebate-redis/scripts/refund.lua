@@ -243,7 +243,12 @@ local function give_back(key, instance, last, cost, total, now)
     if not refund or #whole < shortest[letter_of(whole)] then
         return 0, 0, true
     end
-    return refund(key, whole, instance, last, cost, total, now)
+    local newly, in_all, expired = refund(key, whole, instance, last, cost, total, now)
+    if newly > 0 and reserved then
+        -- At once: of another part there may be an error.
+        keep_reserved(key)
+    end
+    return newly, in_all, expired
 end
 
 -- What the caller needs to tell a count's status: its header; of entries, also what `look_at_entries` answers and when

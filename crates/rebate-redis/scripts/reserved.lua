@@ -87,9 +87,9 @@ local function of_instances(state, reservations)
     return concat(kept)
 end
 
--- Puts the reservations back behind the states that were written in this call.
-function keep_reserved()
-    for key, reservations in pairs(reserved) do
+-- Puts the reservations back behind the states that were written in this call: behind all of them, or one.
+function keep_reserved(only)
+    for key, reservations in pairs(only and { [only] = reserved[only] } or reserved) do
         local state = call('GET', key)
         if state and not has_reservations(state) then
             local tail = reservations .. pack('<d', #reservations / RESERVATION)
@@ -100,7 +100,11 @@ function keep_reserved()
             write_reserved(key, state, of_instances(state, reservations))
         end
     end
-    reserved = nil
+    if only then
+        reserved[only] = nil
+    else
+        reserved = nil
+    end
 end
 
 -- Whether what was charged just now may count still at a moment, so that there is something to give back then. Leases end by

@@ -89,3 +89,20 @@ async fn what_cannot_be_read_behind_a_state_is_as_if_absent() {
         assert!(limiter.reset(&limit, "ada").await.expect("an answer"));
     }
 }
+
+/// A refund of several parts that fails at a later one has done the earlier ones, and they keep what else is reserved.
+#[tokio::test]
+async fn a_refund_that_fails_half_way_leaves_reserved_what_it_did_not_give_back() {
+    let (server, clock) = (Server::start(), ManualClock::at(Timestamp::from_micros(1_790_000_000_000_000)));
+    let limiter = limiter(&server, &clock);
+    let calls = limiter.limit("calls", "9/hour").expect("a limit");
+    let log = limiter.limit("log", "9/hour sliding log").expect("a limit");
+    let _other = reserved(&limiter, &calls, 10 * SECOND).await;
+    let items = [Item::new(&calls, "ada"), Item::new(&log, "ada")];
+    let mut both = limiter.charge_all(&items).await.expect("a server").receipt().expect("it fits");
+    server.command(&["SET", "rebate:{kada}:c:log:e", "somebody else's"]);
+    limiter.refund(&mut both).await.expect_err("a foreign type");
+    assert_eq!(limiter.peek(&calls, "ada").await.expect("a server").used(), 1);
+    clock.advance(10 * SECOND);
+    assert_eq!(limiter.peek(&calls, "ada").await.expect("a server").used(), 0);
+}

@@ -19,6 +19,9 @@ use crate::subject::Asker;
 /// A key is known for one charged key, [user](crate::RateLimitLayerBuilder::user), rule, method, path and query: on another of
 /// them it is another request's, charged anew. It is not compared with the body. [What is answered when](crate#requests-that-are-billed-once) is a table.
 ///
+/// Of several layers around a service that charge one store, let one look at keys: the next would find that a key has billed
+/// another charge, and refuse it (422).
+///
 /// ```
 /// use rebate_core::Limiter;
 /// use rebate_memory::MemoryStore;

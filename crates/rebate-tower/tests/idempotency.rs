@@ -459,3 +459,20 @@ fn settings_that_cannot_hold_are_said_when_the_layer_is_built() {
     assert!(build(keys().pass_replays(["/generate", "generate"])).contains("name a rule `generate`"));
     assert!(build(keys().lifetime(Duration::ZERO)).contains("century"));
 }
+
+#[tokio::test]
+async fn of_two_layers_over_one_store_that_look_at_the_key_the_inner_one_refuses_it() {
+    let (limiter, _) = limiter();
+    let rules = |limit: &str| {
+        let rule = Rule::path("/generate").charge(limit);
+        Rules::builder().shared_limit(limit, "10/day").rule(rule).build().unwrap()
+    };
+    let layer = |limit| {
+        let settings = RateLimitLayer::builder(limiter.clone(), rules(limit)).user(user);
+        settings.idempotency_keys(IdempotencyKeys::new()).build().unwrap()
+    };
+    let inner = service_fn(|_: Request<String>| async { Ok::<_, &str>(Response::new(Vec::new())) });
+    let service = layer("outer").layer(layer("inner").layer(inner));
+    let response = service.oneshot(keyed("/generate", "one")).await.unwrap();
+    assert_eq!(problem(&response), (422, "IDEMPOTENCY_KEY_REUSED".to_owned()), "why only one may");
+}
