@@ -97,11 +97,16 @@ pub(crate) fn move_on(connection: &Connection, id: i64, from: [&str; 2], to: &st
     connection.execute(update, params![to, id, from[0], from[1]]).map(|rows| rows == 1)
 }
 
-/// The oldest item that waits is running from now on.
-pub(crate) fn start_next(connection: &Connection) -> Result<Option<Item>> {
-    let update = "UPDATE items SET state = 'running'
-                  WHERE id = (SELECT id FROM items WHERE state = 'waiting' ORDER BY id LIMIT 1) RETURNING *";
-    connection.query_row(update, [], item).optional()
+/// The oldest item that waits, of those after this one.
+pub(crate) fn next_waiting(connection: &Connection, after: i64) -> Result<Option<Item>> {
+    let select = "SELECT * FROM items WHERE state = 'waiting' AND id > ?1 ORDER BY id LIMIT 1";
+    connection.query_row(select, [after], item).optional()
+}
+
+/// An item that waits is running from now on; `None`: it waits no more.
+pub(crate) fn start(connection: &Connection, id: i64) -> Result<Option<Item>> {
+    let update = "UPDATE items SET state = 'running' WHERE id = ?1 AND state = 'waiting' RETURNING *";
+    connection.query_row(update, [id], item).optional()
 }
 
 /// Lets what a process that is gone had begun wait for a worker again.

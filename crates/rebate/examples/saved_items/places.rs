@@ -70,9 +70,25 @@ impl Service {
         })
     }
 
-    /// The oldest item that waits, to be worked on.
+    /// The oldest item that waits and holds its place, to be worked on. A lease can have lapsed since the last round of
+    /// renewals: so its place is renewed at its start, and one that was lost is given up.
     pub(crate) fn start_next(&self) -> Result<Option<Item>, Trouble> {
-        Ok(self.database.transaction(|transaction| database::start_next(transaction))?)
+        let mut seen = 0;
+        while let Some(item) = self.database.transaction(|transaction| database::next_waiting(transaction, seen))? {
+            seen = item.id;
+            match self.renew(&item) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                // The rounds of renewals tell of it. It shall not hold up those behind it.
+                Err(Trouble::Limiter(error)) if !error.is_retryable() => continue,
+                Err(trouble) => return Err(trouble),
+            }
+            let started = self.database.transaction(|transaction| database::start(transaction, item.id))?;
+            if started.is_some() {
+                return Ok(started);
+            }
+        }
+        Ok(None)
     }
 
     /// An item is done: its place is free, the day has been paid. Answers whether it was running.

@@ -7,6 +7,8 @@ over_both_stores!(
     an_item_that_waits_with_no_worker_keeps_its_place,
     the_place_of_a_dead_renewer_frees_itself,
     what_lost_its_place_is_given_up_and_paid_back,
+    what_lost_its_place_between_two_rounds_is_not_worked_on,
+    what_is_started_has_a_whole_lease,
     a_round_of_renewals_settles_what_could_not_be,
     an_item_whose_receipt_cannot_be_read_costs_the_others_nothing,
 );
@@ -63,6 +65,27 @@ fn what_lost_its_place_is_given_up_and_paid_back(scene: &Scene) {
     scene.enrich();
     assert!(scene.run(Service::start_next).unwrap().is_none());
     assert_eq!(scene.get("eve", "/api/items/4").status, 404, "nobody else's to see");
+}
+
+fn what_lost_its_place_between_two_rounds_is_not_worked_on(scene: &Scene) {
+    three_waiting(scene);
+    scene.clock.advance(LEASE);
+    assert_eq!(scene.save("ada", "request-4").status, 202);
+    let started = scene.run(Service::start_next).unwrap().expect("one has its place");
+    assert_eq!((started.id, started.state.as_str()), (4, "running"), "no round of renewals has been since");
+    assert_eq!(scene.used("ada"), ("1/50".into(), 1), "the others are paid back");
+    assert_eq!(scene.number("SELECT COUNT(*) FROM items WHERE state = 'lapsed'"), 3);
+    assert!(scene.run(Service::start_next).unwrap().is_none());
+}
+
+fn what_is_started_has_a_whole_lease(scene: &Scene) {
+    three_waiting(scene);
+    scene.execute("UPDATE items SET receipt = 'of another store' WHERE id = 1");
+    scene.clock.advance(LEASE - std::time::Duration::from_micros(1));
+    let started = scene.run(Service::start_next).unwrap().expect("an item waits");
+    assert_eq!(started.id, 2, "one whose receipt cannot be read does not hold up the others");
+    scene.clock.advance(LEASE - std::time::Duration::from_micros(1));
+    assert_eq!(scene.used("ada"), ("3/50".into(), 1));
 }
 
 fn a_round_of_renewals_settles_what_could_not_be(scene: &Scene) {
