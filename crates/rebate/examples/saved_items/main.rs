@@ -13,6 +13,7 @@ mod serve;
 mod service;
 mod settings;
 mod user;
+mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -2,16 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::worker::Worker;
 use crate::{Trouble, api, database, places};
-
-/// How long the worker sleeps when nothing waits.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves until a signal ends it. Says on the standard output where.
 pub(crate) async fn serve(settings: &Settings, service: Arc<Service>) -> Result<(), Trouble> {
@@ -27,36 +24,13 @@ pub(crate) async fn serve(settings: &Settings, service: Arc<Service>) -> Result<
         tracing::warn!(%trouble, "places could not be renewed as yet");
     }
     let keeper = tokio::spawn(places::keep(Arc::clone(&service)));
-    let worker = settings.works.then(|| tokio::spawn(work(Arc::clone(&service), settings.work_time)));
+    let worker = settings.works.then(|| tokio::spawn(Worker::new(Arc::clone(&service), settings.work_time).work()));
     println!("listening on http://{address}");
     tracing::info!(%address, store = settings.store.as_ref().map_or("memory", |_| "Redis"), again, "serving");
     axum::serve(listener, api::router(service)).with_graceful_shutdown(signal()?).await?;
     keeper.abort();
     worker.inspect(|worker| worker.abort());
     Ok(())
-}
-
-/// Enriches one item after the other, for ever. The model is made up: it takes its time.
-async fn work(service: Arc<Service>, work_time: Duration) {
-    loop {
-        let done = match service.run(Service::start_next).await {
-            Ok(Some(item)) => {
-                tokio::time::sleep(work_time).await;
-                let id = item.id;
-                service.run(move |service| service.finish(&item)).await.map(|done| tracing::info!(id, done, "enriched"))
-            }
-            Ok(None) => {
-                tokio::time::sleep(PAUSE).await;
-                Ok(())
-            }
-            Err(trouble) => Err(trouble),
-        };
-        if let Err(trouble) = done {
-            // A place that could not be released frees itself.
-            tracing::error!(%trouble, "the worker failed");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
 }
 
 /// Ends with Ctrl-C or SIGTERM. From this call on neither ends the process.

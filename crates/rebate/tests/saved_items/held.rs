@@ -1,7 +1,7 @@
 //! Places: kept from an item's creation until it is done, and no longer than somebody renews them.
 
 use crate::scene::{LEASE, Scene, over_both_stores};
-use crate::service::Service;
+use crate::service::{Service, Trouble};
 
 over_both_stores!(
     an_item_that_waits_with_no_worker_keeps_its_place,
@@ -9,6 +9,7 @@ over_both_stores!(
     what_lost_its_place_is_given_up_and_paid_back,
     what_lost_its_place_between_two_rounds_is_not_worked_on,
     what_is_started_has_a_whole_lease,
+    what_could_not_be_finished_is_finished_by_the_next_step,
     a_round_of_renewals_settles_what_could_not_be,
     an_item_whose_receipt_cannot_be_read_costs_the_others_nothing,
 );
@@ -86,6 +87,30 @@ fn what_is_started_has_a_whole_lease(scene: &Scene) {
     assert_eq!(started.id, 2, "one whose receipt cannot be read does not hold up the others");
     scene.clock.advance(LEASE - std::time::Duration::from_micros(1));
     assert_eq!(scene.used("ada"), ("3/50".into(), 1));
+}
+
+fn what_could_not_be_finished_is_finished_by_the_next_step(scene: &Scene) {
+    three_waiting(scene);
+    scene.execute(
+        "CREATE TRIGGER fault BEFORE UPDATE ON items WHEN NEW.state = 'done'
+         BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    );
+    let mut worker = scene.worker();
+    for _ in 0..3 {
+        let failed = scene.block_on(worker.step());
+        assert!(matches!(failed, Err(Trouble::Database(_))), "{failed:?}");
+        assert_eq!(scene.run(Service::renew_all).unwrap(), 3);
+        assert_eq!(scene.number("SELECT COUNT(*) FROM items WHERE state = 'running'"), 1, "nothing else is begun");
+    }
+    scene.execute("DROP TRIGGER fault");
+    assert!(scene.block_on(worker.step()).unwrap());
+    assert_eq!(scene.get("ada", "/api/items/1").text("state"), "done");
+    assert_eq!(scene.used("ada"), ("3/50".into(), 2), "its place is free");
+    // And on it goes.
+    for more in [true, true, false] {
+        assert_eq!(scene.block_on(worker.step()).unwrap(), more);
+    }
+    assert_eq!(scene.used("ada"), ("3/50".into(), 0));
 }
 
 fn a_round_of_renewals_settles_what_could_not_be(scene: &Scene) {

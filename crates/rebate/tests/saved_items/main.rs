@@ -21,6 +21,9 @@ mod plans;
 mod service;
 #[path = "../../examples/saved_items/user.rs"]
 mod user;
+#[path = "../../examples/saved_items/worker.rs"]
+#[allow(dead_code, reason = "tests say when it works")]
+mod worker;
 
 mod books;
 mod held;

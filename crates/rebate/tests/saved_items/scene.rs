@@ -13,6 +13,7 @@ use ureq::http::{HeaderMap, Request};
 use crate::database::Database;
 use crate::plans::Plans;
 use crate::service::{Service, Trouble};
+use crate::worker::Worker;
 
 /// Noon of 14 November 2023, UTC.
 const NOON: Timestamp = Timestamp::from_secs(1_699_963_200);
@@ -115,6 +116,15 @@ impl Scene {
         work: impl FnOnce(&Service) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
         self.runtime.block_on(self.service.run(work))
+    }
+
+    /// A worker to whom enriching takes no time.
+    pub(crate) fn worker(&self) -> Worker {
+        Worker::new(Arc::clone(&self.service), Duration::ZERO)
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// Enriches the oldest item that waits, from its beginning to its end.
