@@ -59,11 +59,11 @@ pub(crate) fn set_plan(connection: &Connection, user: &str, plan: &str) -> Resul
     connection.execute(upsert, [user, plan]).map(drop)
 }
 
-/// The item that was charged under this key.
-pub(crate) fn charged(connection: &Connection, user: &str, key: &str) -> Result<Option<Item>> {
+/// The item that was charged at this attempt of a key.
+pub(crate) fn charged(connection: &Connection, user: &str, key: &str, attempt: i64) -> Result<Option<Item>> {
     let select = "SELECT items.* FROM items JOIN ledger ON ledger.item = items.id
-                  WHERE ledger.user = ?1 AND ledger.action = 'charge' AND ledger.key = ?2";
-    connection.query_row(select, [user, key], item).optional()
+                  WHERE ledger.user = ?1 AND ledger.action = 'charge' AND ledger.key = ?2 AND ledger.attempt = ?3";
+    connection.query_row(select, params![user, key, attempt], item).optional()
 }
 
 /// Saves an item that holds a place.
@@ -79,10 +79,24 @@ pub(crate) fn count(connection: &Connection, user: &str, day: &str, units: i64) 
     connection.query_row(upsert, params![user, day, units], |row| row.get(0))
 }
 
-/// Enters a charge, or what was given back of one; fails where the key has been entered.
-pub(crate) fn enter(connection: &Connection, item: &Item, day: &str, action: &str, key: &str) -> Result<()> {
-    let insert = "INSERT INTO ledger (user, day, action, item, key) VALUES (?1, ?2, ?3, ?4, ?5)";
-    connection.execute(insert, params![item.user, day, action, item.id, key]).map(drop)
+/// How often a charge under this key was given back.
+pub(crate) fn attempt(connection: &Connection, user: &str, key: &str) -> Result<i64> {
+    let select = "SELECT COUNT(*) FROM ledger WHERE user = ?1 AND action = 'give back' AND key = ?2";
+    connection.query_row(select, [user, key], |row| row.get(0))
+}
+
+/// Enters an item's charge; fails where this attempt of the key has been entered.
+pub(crate) fn enter(connection: &Connection, item: &Item, day: &str, key: &str, attempt: i64) -> Result<()> {
+    let insert = "INSERT INTO ledger (user, day, action, item, key, attempt) VALUES (?1, ?2, 'charge', ?3, ?4, ?5)";
+    connection.execute(insert, params![item.user, day, item.id, key, attempt]).map(drop)
+}
+
+/// Enters that an item's charge was given back; fails where that has been entered.
+pub(crate) fn give_back(connection: &Connection, item: &Item) -> Result<()> {
+    let insert = "INSERT INTO ledger (user, day, action, item, key, attempt)
+                  SELECT user, day, 'give back', item, key, attempt FROM ledger
+                  WHERE user = ?1 AND action = 'charge' AND item = ?2";
+    connection.execute(insert, params![item.user, item.id]).map(drop)
 }
 
 /// The items that hold a place.

@@ -61,9 +61,8 @@ impl Service {
             // The place's part, then the day's, whose window may be over.
             let given_back = refund.parts.get(1).map_or(0, |part| part.in_all) as i64;
             if given_back > 0 {
-                let day = day(&receipt);
-                database::count(transaction, &item.user, &day, -given_back)?;
-                database::enter(transaction, item, &day, "give back", &format!("item {}", item.id))?;
+                database::count(transaction, &item.user, &day(&receipt), -given_back)?;
+                database::give_back(transaction, item)?;
             }
             tracing::warn!(item = item.id, given_back, "an item's place was lost");
             Ok(())

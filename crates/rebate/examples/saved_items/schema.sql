@@ -32,5 +32,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     action TEXT NOT NULL,
     item INTEGER NOT NULL REFERENCES items (id),
     key TEXT NOT NULL,
-    UNIQUE (user, action, key)
+    -- How often a charge of this key had been given back before: then it is charged anew.
+    attempt INTEGER NOT NULL,
+    UNIQUE (user, action, key, attempt)
 ) STRICT;

@@ -90,14 +90,18 @@ impl Service {
         key: &str,
         charged: &mut Option<Guard<AnyStore>>,
     ) -> Result<Saved, Trouble> {
-        if let Some(item) = database::charged(transaction, user, key)? {
+        let attempt = database::attempt(transaction, user, key)?;
+        if let Some(item) = database::charged(transaction, user, key, attempt)? {
             return if item.url == url { Ok(Saved::Before { item }) } else { Err(Trouble::KeyOfAnother) };
         }
         let plan = database::plan(transaction, user)?;
         let (plan, daily) = self.plans.of(plan.as_deref());
         let subject = plans::key(user);
         let items = self.plans.items(daily, &subject);
-        let request = ChargeRequest::new(&items).once(Idempotency::new(key)).reserved(self.plans.lease);
+        // The store would find the charge that was given back: of a lost place there is nothing to refund, and so its key
+        // is not free. No header holds a line's end, so that nobody's key is another one's attempt.
+        let once = if attempt == 0 { key.to_owned() } else { format!("{key}\n{attempt}") };
+        let request = ChargeRequest::new(&items).once(Idempotency::new(&once)).reserved(self.plans.lease);
         let quota = |statuses: &[Status]| self.quota_of(plan, [&items[0], &items[1]].map(|item| item.limit), statuses);
         let receipt = match wait_for(self.limiter.charge_with(&request))? {
             Decision::Allowed(receipt) => receipt,
@@ -111,7 +115,7 @@ impl Service {
         *charged = Some(self.limiter.guard(receipt));
         let item = database::insert(transaction, user, url, &token)?;
         let used_today = database::count(transaction, user, &day, 1)?;
-        database::enter(transaction, &item, &day, "charge", key)?;
+        database::enter(transaction, &item, &day, key, attempt)?;
         Ok(Saved::New { item, used_today, quota })
     }
 

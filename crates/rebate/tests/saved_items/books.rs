@@ -5,7 +5,7 @@ use std::thread;
 use rebate::Guard;
 
 use crate::scene::{LEASE, Scene, over_both_stores};
-use crate::service::Trouble;
+use crate::service::{Service, Trouble};
 
 over_both_stores!(
     the_same_request_sent_twice_is_billed_once,
@@ -14,6 +14,7 @@ over_both_stores!(
     what_is_rolled_back_is_given_back,
     a_charge_whose_process_died_is_found_by_the_next_try,
     a_charge_whose_process_died_gives_itself_back,
+    the_key_of_what_was_paid_back_is_charged_anew,
 );
 
 fn books(scene: &Scene) -> [i64; 3] {
@@ -119,4 +120,26 @@ fn a_charge_whose_process_died_gives_itself_back(scene: &Scene) {
     let answer = scene.save("ada", "request-1");
     assert_eq!((answer.status, answer.quota()[1]), (202, 1), "{answer:?}");
     assert_eq!((scene.used("ada"), books(scene)), (("1/50".into(), 1), [1, 1, 1]));
+}
+
+fn the_key_of_what_was_paid_back_is_charged_anew(scene: &Scene) {
+    let mut last = 0;
+    // As often as it lapses.
+    for lapsed in 0..3 {
+        for replayed in ["false", "true"] {
+            let answer = scene.save("ada", "request-1");
+            assert_eq!((answer.status, answer.header("idempotency-replayed")), (202, Some(replayed)), "{answer:?}");
+            let id = answer.body["id"].as_i64().expect("a number");
+            assert_eq!((id > last, answer.text("state")), (replayed == "false", "waiting"));
+            last = id;
+        }
+        assert_eq!((scene.used("ada"), books(scene)), (("1/50".into(), 1), [lapsed + 1, 2 * lapsed + 1, 1]));
+        scene.clock.advance(LEASE);
+        assert_eq!(scene.run(Service::renew_all).unwrap(), 0);
+        assert_eq!((scene.used("ada"), books(scene)[2]), (("0/50".into(), 0), 0));
+    }
+    assert_eq!(scene.save("ada", "request-1").status, 202);
+    scene.enrich();
+    assert_eq!(scene.save("ada", "request-1").text("state"), "done");
+    assert_eq!((scene.used("ada"), books(scene)), (("1/50".into(), 0), [4, 7, 1]));
 }
