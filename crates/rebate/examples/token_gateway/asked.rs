@@ -35,7 +35,8 @@ impl Asked {
             None => number(&body, "max_tokens")?.unwrap_or(assumed),
         };
         let choices = number(&body, "n")?.unwrap_or(1);
-        let prompt = tokens(letters(&body["messages"]) + letters(&body["tools"]));
+        let forms = ["tools", "functions", "response_format"].map(|name| length(&body[name]));
+        let prompt = tokens(letters(&body["messages"]) + forms.iter().sum::<u64>());
         let estimate = prompt.saturating_add(most.saturating_mul(choices)).max(1);
         if streams {
             body["stream_options"] = json!({"include_usage": true});
@@ -58,6 +59,11 @@ pub(crate) fn letters(value: &Value) -> u64 {
         Value::Object(values) => values.values().map(letters).sum(),
         _ => 0,
     }
+}
+
+/// The letters of a schema, whose names are read by the model too.
+fn length(value: &Value) -> u64 {
+    if value.is_null() { 0 } else { value.to_string().chars().count() as u64 }
 }
 
 /// A number that was given. What only looks like one (`1e9`) may be one to the upstream.

@@ -80,14 +80,16 @@ fn an_estimate_counts_every_text_and_every_choice() {
     let parts = json!([{"type": "text", "text": "x".repeat(376)}]);
     let asked = json!({
         "messages": [{"role": "system", "content": "be"}, {"role": "user", "content": parts}],
-        "tools": [{"function": {"description": "x".repeat(408)}}],
+        "tools": [{"function": {"description": "x".repeat(367)}}],
+        "functions": [{"name": "f"}],
+        "response_format": {"json_schema": {"schema": {}}},
         "max_tokens": 400,
         "n": 3,
     });
-    // 396 letters (a part's type counts too) and 408 of the tool make 201 tokens.
+    // 392 letters (a part's type counts too), and JSON of 400, 14 and 29 letters make 209 tokens.
     let denied = world.run(world.client.ask("ada", &asked));
     let message = denied.body["error"]["message"].as_str().expect("a message");
-    assert!(denied.status == 429 && message.contains("Requested 1400"), "{message}");
+    assert!(denied.status == 429 && message.contains("Requested 1409"), "{message}");
 
     // Of a name given twice the upstream reads the same one as the gateway.
     let twice = r#"{"messages": [{"role": "user", "content": "say=500"}], "max_tokens": 500, "max_tokens": 5}"#;
