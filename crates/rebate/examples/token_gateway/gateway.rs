@@ -114,7 +114,8 @@ impl Gateway {
         if let Some(kind) = head.headers.get(CONTENT_TYPE) {
             response.headers_mut().insert(CONTENT_TYPE, kind.clone());
         }
-        if head.status.is_success() && asked.streams {
+        // What is answered otherwise, though a stream was asked for, tells its usage as a plain reply does, if at all.
+        if head.status.is_success() && asked.streams && is_stream(&head.headers) {
             *response.body_mut() = relay::body(body, &asked, self, meter, end);
             return told(response, charged);
         }
@@ -213,6 +214,12 @@ fn user(headers: &HeaderMap) -> Option<String> {
     let name = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?.trim_ascii();
     let is_name = (1..=LONGEST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
     is_name.then(|| format!("user:{name}"))
+}
+
+/// Whether a reply is a stream of events.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// What a reply says that it took.

@@ -88,7 +88,8 @@ impl Client {
     pub(crate) async fn stream(&self, user: &str, asked: &Value) -> Result<Stream, Answer> {
         let asked = with(asked.clone(), json!({"stream": true}));
         let (head, body) = self.send(user, &asked.to_string()).await.into_parts();
-        if head.headers.get("content-type").is_none_or(|kind| kind != "text/event-stream") {
+        let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
             let body =
                 serde_json::from_slice(&to_bytes(body, usize::MAX).await.expect("the whole answer")).expect("JSON");
             return Err(Answer { status: head.status.as_u16(), headers: head.headers, body });

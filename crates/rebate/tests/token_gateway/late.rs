@@ -155,6 +155,39 @@ fn of_an_upstream_that_tells_no_usage_the_estimate_stands_and_a_stream_is_counte
 }
 
 #[test]
+fn a_plain_reply_to_who_asked_for_a_stream_is_settled_as_a_plain_reply() {
+    let answer = |Json(asked): Json<serde_json::Value>| async move {
+        let message = json!({"choices": [{"message": {"content": "four"}}]});
+        let tells = asked["user"] == "tells";
+        Json(if tells { with(message, json!({"usage": {"total_tokens": 140}})) } else { message })
+    };
+    let world = World::before(Router::new().route("/v1/chat/completions", post(answer)), &terms());
+    for (user, used) in [("tells", 140), ("is silent", 310)] {
+        let asked = with(asking_at_length("", 40), json!({"max_tokens": 300, "user": user, "stream": true}));
+        let answer = world.run(world.client.ask(&user[..2], &asked));
+        let remaining = (1000 - used).to_string();
+        assert_eq!((answer.status, answer.header("x-ratelimit-remaining-tokens")), (200, Some(&*remaining)));
+        assert_eq!(
+            (&answer.body["choices"][0]["message"]["content"], world.used(&user[..2])),
+            (&json!("four"), [used; 2])
+        );
+    }
+}
+
+#[test]
+fn a_stream_is_one_however_its_type_is_written() {
+    let events = || async {
+        let chunk = "data: {\"choices\": [{\"delta\": {\"content\": \"four\"}}]}\n\n";
+        ([("content-type", "Text/Event-Stream; charset=utf-8")], chunk)
+    };
+    let world = World::before(Router::new().route("/v1/chat/completions", post(events)), &terms());
+    let asked = with(asking_at_length("", 40), json!({"max_tokens": 300}));
+    let bytes = world.run(world.client.stream("ada", &asked)).map(|stream| world.run(stream.bytes()));
+    assert!(bytes.is_ok_and(|bytes| bytes.contains("four")));
+    assert_eq!(world.used("ada"), [11; 2]);
+}
+
+#[test]
 fn an_upstream_that_cannot_be_reached_costs_nothing() {
     let mut world = World::in_memory(&terms());
     world.stop_upstream();
