@@ -246,7 +246,7 @@ local function bill(note_key, told, keys, items, states, count, now, reserved_un
     for at = 1, count do
         local _, cost = quota_and_cost(items[at])
         local instance, last = granted(states[at])
-        parts[at] = { keys[at], cost, pack('<d', instance), last, 0 }
+        parts[at] = { keys[at], cost, pack('<d', instance), last, 0, letter_of(states[at]) == 'C' or nil }
     end
     local note = cmsgpack.pack({ now + lifetime, now, parts, sub(told, 17, 24), reserved_until })
     call('SET', note_key, note, 'PX', ceil((lifetime + grace) / 1000))

@@ -270,9 +270,10 @@ local function view_of_own(key, now)
     return own(key) and view(key, now, 0, 1) or ''
 end
 
--- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free. By a
--- settlement, at `settled_at`, it is reserved no more; unless the key is free already, which it stays.
-local function note_refunds(key, first_instance, first_last, in_all, settled_at)
+-- Notes what was given back of the charge that an idempotency key billed; once that is everything, the key is free. A lease that
+-- has ended by itself, being expired, holds nothing, so that it need not be. By a settlement, at `settled_at`, the charge is reserved
+-- no more; unless the key is free already, which it stays.
+local function note_refunds(key, first_instance, first_last, in_all, expired, settled_at)
     local bytes = own(key)
     if not bytes then
         return
@@ -282,19 +283,21 @@ local function note_refunds(key, first_instance, first_last, in_all, settled_at)
     if parts[1][3] ~= pack('<d', first_instance) or parts[1][4] ~= first_last then
         return
     end
-    local freed, changed = true, false
+    local freed, gave_back, changed = true, false, false
     for at = 1, #parts do
         local part = parts[at]
         if (in_all[at] or 0) > part[5] then
             part[5], changed = in_all[at], true
         end
-        freed = freed and part[5] >= part[2]
+        local is_whole = part[5] >= part[2]
+        gave_back = gave_back or is_whole
+        freed = freed and (is_whole or (expired[at] and part[6]))
     end
     local reserved_until = note[5]
     if settled_at and reserved_until and settled_at < reserved_until and settled_at < note[1] then
         note[5], changed = nil, true
     end
-    if freed then
+    if freed and gave_back then
         call('DEL', key)
     elseif changed then
         call('SET', key, cmsgpack.pack(note), 'KEEPTTL')
@@ -306,21 +309,21 @@ end
 -- answer: now · for each part: newly, in all, expired · for each part its view
 local function refund(keys, arguments)
     local now, count = clock(arguments[1]), #arguments - 2
-    local answer, in_all, first_instance, first_last = { now }, {}, nil, nil
+    local answer, in_all, ended, first_instance, first_last = { now }, {}, {}, nil, nil
     for at = 1, count do
         local instance, last, cost, total, known = unpack('<ddddd', arguments[at + 2])
         if at == 1 then
             first_instance, first_last = instance, last
         end
         local newly, all, expired = give_back(keys[at], instance, last, cost, total, now)
-        in_all[at] = max(all, known)
+        in_all[at], ended[at] = max(all, known), expired
         answer[at * 3 - 1], answer[at * 3], answer[at * 3 + 1] = newly, in_all[at], expired and 1 or 0
     end
     for at = 1, count do
         answer[3 * count + 1 + at] = view_of_own(keys[at], now)
     end
     if arguments[2] == '1' then
-        note_refunds(keys[count + 1], first_instance, first_last, in_all)
+        note_refunds(keys[count + 1], first_instance, first_last, in_all, ended)
     end
     if reserved then
         keep_reserved()

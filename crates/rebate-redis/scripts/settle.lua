@@ -261,7 +261,7 @@ local function settle(keys, arguments)
         answer[2 + 2 * count + at] = pack('<d', first.refunded)
     end
     if noted == 1 then
-        note_refunds(keys[count + 2], firsts[1].instance, firsts[1].last, in_all, now)
+        note_refunds(keys[count + 2], firsts[1].instance, firsts[1].last, in_all, {}, now)
     end
     for _, part in ipairs(added) do
         answer[#answer + 1] = pack('<ddddd', part.at, part.instance, part.last, part.cost, part.refunded)

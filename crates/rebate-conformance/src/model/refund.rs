@@ -38,7 +38,7 @@ impl Model {
         for (portion, returned) in proof.portions.iter_mut().zip(&returned) {
             portion.given_back = returned.in_all;
         }
-        self.note_refunds(proof, false);
+        self.note_refunds(proof, &returned, false);
         Answer::Refunded(shown)
     }
 
@@ -60,9 +60,9 @@ impl Model {
     }
 
     /// What a receipt knows of its refunds is noted with its idempotency key, which is free once every
-    /// first part was given back whole.
+    /// first part was given back whole, but for leases found to have ended beside them.
     /// A settlement ends the charge's reservation, unless that is over.
-    pub(super) fn note_refunds(&mut self, proof: &Proof, settled: bool) {
+    pub(super) fn note_refunds(&mut self, proof: &Proof, returned: &[Returned], settled: bool) {
         let now = self.now;
         let Some(key) = &proof.once else { return };
         let Some(note) = self.notes.get_mut(key) else { return };
@@ -76,7 +76,13 @@ impl Model {
         if settled && note.is_in_force(now) {
             note.reserved_until = None;
         }
-        if note.portions.iter().all(|noted| noted.given_back == noted.cost) {
+        let is_whole = |noted: &Portion| noted.given_back == noted.cost;
+        let has_ended = |at: usize, noted: &Portion| {
+            matches!(noted.policy.algorithm(), Algorithm::Concurrency(_))
+                && returned.get(at).is_some_and(|it| it.expired)
+        };
+        let mut noted = note.portions.iter().enumerate();
+        if note.portions.iter().any(is_whole) && noted.all(|(at, noted)| is_whole(noted) || has_ended(at, noted)) {
             self.notes.remove(key);
         }
     }

@@ -92,7 +92,7 @@ impl Model {
         self.reservations
             .retain(|reservation| firsts.iter().all(|first| identity(first) != identity(&reservation.portion)));
         proof.portions = firsts.into_iter().chain(added).collect();
-        self.note_refunds(proof, true);
+        self.note_refunds(proof, &[], true);
         Answer::Settled(settled, proof.shown(Vec::new()))
     }
 

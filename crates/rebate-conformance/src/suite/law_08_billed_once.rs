@@ -85,6 +85,35 @@ pub fn a_full_refund_frees_the_key<H: Harness>(harness: &H, sample: &Sample) {
     assert!(admitted(scene.once(&items, Idempotency::new("request"))).is_replay());
 }
 
+/// Once the rest was given back, a lease that has ended by itself does not keep the key: it holds nothing. While it holds its
+/// place it does, and so does one that was all there is.
+pub fn an_ended_lease_keeps_no_key<H: Harness>(harness: &H) {
+    let scene = Scene::new(harness);
+    let (at_once, day) = (limit("at-once", "3 at once for 10m"), limit("day", "50/day"));
+    let both = [Item::new(&at_once, "k"), Item::new(&day, "k")];
+    let charge = || admitted(scene.once(&both, Idempotency::new("request")));
+    let mut first = charge();
+    let _ = scene.run(scene.limiter.refund_parts(&mut first, &[0, 1])).expect("an answer");
+    assert!(charge().is_replay(), "it holds its place");
+    scene.advance(Duration::from_secs(600));
+    assert!(charge().is_replay(), "nobody gave anything back since");
+    let _ = scene.refund(&mut first, 1);
+    let mut second = charge();
+    assert!(!second.is_replay());
+    scene.advance(Duration::from_secs(600));
+    let _ = scene.refund(&mut second, 0);
+    assert!(charge().is_replay(), "the day is not given back");
+    let _ = scene.refund(&mut second, 1);
+    assert!(!charge().is_replay());
+    assert_eq!([scene.remaining(&at_once, "k"), scene.remaining(&day, "k")], [2, 49]);
+
+    let place = [Item::new(&at_once, "k")];
+    let mut lone = admitted(scene.once(&place, Idempotency::new("lone")));
+    scene.advance(Duration::from_secs(600));
+    let _ = scene.refund(&mut lone, 1);
+    assert!(admitted(scene.once(&place, Idempotency::new("lone"))).is_replay(), "nothing was given back");
+}
+
 /// The key with other limits, keys or costs is a conflict that has not happened; the order of the items
 /// does not matter.
 pub fn another_charge_is_a_conflict<H: Harness>(harness: &H) {

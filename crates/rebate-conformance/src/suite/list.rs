@@ -102,6 +102,7 @@ macro_rules! __cases {
                 each a_replay_comes_before_any_denial;
                 each a_denial_is_not_remembered;
                 each a_full_refund_frees_the_key;
+                one an_ended_lease_keeps_no_key;
                 one another_charge_is_a_conflict;
                 one a_lifetime_ends;
                 one a_key_is_known_in_its_scope_only;

@@ -7,6 +7,7 @@ use crate::count::Held;
 use crate::decision::{PartRefund, Refund, Status};
 use crate::engine::{Counts, check_receipt, counts_place, look};
 use crate::error::Error;
+use crate::limit::Identity;
 use crate::receipt::{Part, Receipt};
 use crate::store::RefundRequest;
 use crate::time::Timestamp;
@@ -40,7 +41,7 @@ pub fn refund(counts: &mut impl Counts, request: &RefundRequest<'_>, now: Timest
     for (at, (part, answer)) in receipt.parts().iter().zip(&mut parts).enumerate() {
         answer.status = status_of_part(counts, part, now).map(|status| status.of_item(at, None));
     }
-    note_refunds(counts, receipt, parts.iter().map(|part| part.in_all));
+    note(counts, receipt, parts.iter().map(|part| (part.in_all, part.expired)), None);
     Ok(Refund { parts })
 }
 
@@ -66,23 +67,24 @@ pub(super) fn status_of_part(counts: &mut impl Counts, part: &Part, now: Timesta
     Some(status)
 }
 
-/// Notes in the idempotency key's memory what has been given back in all of each first part; once that
-/// is everything, the key is free again.
-fn note_refunds(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item = u64>) {
-    note(counts, receipt, in_all, None);
-}
-
-/// The same for a settlement at `now`, by which the charge is reserved no more.
+/// Notes a settlement at `now`, by which the charge is reserved no more, in the idempotency key's memory.
 pub(super) fn note_settlement(
     counts: &mut impl Counts,
     receipt: &Receipt,
     in_all: impl Iterator<Item = u64>,
     now: Timestamp,
 ) {
-    note(counts, receipt, in_all, Some(now));
+    note(counts, receipt, in_all.map(|in_all| (in_all, false)), Some(now));
 }
 
-fn note(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item = u64>, settled_at: Option<Timestamp>) {
+/// Notes in the idempotency key's memory what has been given back in all of each first part, and whether that is expired. Once
+/// everything was given back the key is free again; a lease that has ended by itself holds nothing, so that it need not be.
+fn note(
+    counts: &mut impl Counts,
+    receipt: &Receipt,
+    parts: impl Iterator<Item = (u64, bool)>,
+    settled_at: Option<Timestamp>,
+) {
     let Some(idempotency) = &receipt.idempotency else { return };
     let scope = idempotency.scope.as_ref();
     let Some(mut note) = counts.take_note(scope, &idempotency.key) else { return };
@@ -90,15 +92,24 @@ fn note(counts: &mut impl Counts, receipt: &Receipt, in_all: impl Iterator<Item 
         (Some(noted), Some(part)) => (noted.instance, noted.last) == (part.instance, part.last),
         _ => false,
     };
+    let mut freed = billed_this;
     if billed_this {
-        for (part, in_all) in note.parts.iter_mut().zip(in_all) {
+        let mut gave_back = false;
+        for (part, (in_all, expired)) in note.parts.iter_mut().zip(parts) {
             part.refunded = part.refunded.max(in_all);
+            let is_whole = part.refunded >= part.cost;
+            gave_back |= is_whole;
+            freed &= is_whole || (expired && is_lease(counts.identity(), part));
         }
+        freed &= gave_back;
         // A key that is free already stays free.
         if settled_at.is_some_and(|now| note.is_in_force(now)) {
             note.reserved_until = None;
         }
     }
-    let freed = billed_this && note.parts.iter().all(|part| part.refunded >= part.cost);
     counts.put_note(scope, &idempotency.key, (!freed).then_some(note));
+}
+
+fn is_lease(identity: &Identity, part: &Part) -> bool {
+    identity.named(&part.limit).is_some_and(|limit| limit.policy().is_concurrency())
 }
