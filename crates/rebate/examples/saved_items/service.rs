@@ -98,10 +98,7 @@ impl Service {
         let (plan, daily) = self.plans.of(plan.as_deref());
         let subject = plans::key(user);
         let items = self.plans.items(daily, &subject);
-        // The store would find the charge that was given back: of a lost place there is nothing to refund, and so its key
-        // is not free. No header holds a line's end, so that nobody's key is another one's attempt.
-        let once = if attempt == 0 { key.to_owned() } else { format!("{key}\n{attempt}") };
-        let request = ChargeRequest::new(&items).once(Idempotency::new(&once)).reserved(self.plans.lease);
+        let request = ChargeRequest::new(&items).once(Idempotency::new(key)).reserved(self.plans.lease);
         let quota = |statuses: &[Status]| self.quota_of(plan, [&items[0], &items[1]].map(|item| item.limit), statuses);
         let receipt = match wait_for(self.limiter.charge_with(&request))? {
             Decision::Allowed(receipt) => receipt,

@@ -12,8 +12,8 @@ use crate::answers::problem;
 
 /// The longest name.
 const LONGEST: usize = 64;
-/// The longest key: the limiter's are up to 255 bytes, and the number of an attempt is added.
-const LONGEST_KEY: usize = 200;
+/// The longest key, as the limiter has it.
+const LONGEST_KEY: usize = 255;
 
 /// A user who is logged in.
 pub(crate) struct User(pub(crate) String);
@@ -38,7 +38,7 @@ impl<S: Sync> FromRequestParts<S> for RequestKey {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         header(&parts.headers, "idempotency-key", LONGEST_KEY).map(|key| RequestKey(key.to_owned())).ok_or_else(|| {
-            let detail = "Give the request a key of its own, of at most 200 characters, and the same when you send it again: \
+            let detail = "Give the request a key of its own, of at most 255 characters, and the same when you send it again: \
                           `Idempotency-Key: KEY`.";
             problem(StatusCode::BAD_REQUEST, "KEY_MISSING", detail)
         })

@@ -29,7 +29,7 @@ fn with_redis_away_nothing_is_saved_uncounted_and_the_same_again_is_billed_once(
 fn what_is_wrong_is_said_and_not_charged() {
     let scene = Scene::in_memory();
     let url = Some(json!({"url": "https://example.org/"}));
-    let long = "k".repeat(201);
+    let long = "k".repeat(256);
     let address: SocketAddr = scene.address();
     for (user, key, body, status, code) in [
         ("", "k", url.clone(), 401, "USER_MISSING"),
